@@ -1,5 +1,4 @@
 //! spiked: hears page views and errors, notices when something has really changed, and tells the right people once.
-#![warn(clippy::pedantic)]
 pub mod model;
 pub mod stats;
 
