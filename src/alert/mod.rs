@@ -1,1 +1,3 @@
-//! (to come)
+//! The life of an alert: [`state`] is Prometheus' inactive, pending and firing for one rule and group.
+
+pub mod state;

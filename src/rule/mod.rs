@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Dim, Labels, Metric, Severity};
 
+pub mod detector;
+pub mod first_seen;
 pub mod matcher;
+pub mod spike;
+pub mod window;
 
 pub use matcher::{Pattern, Select};
 

@@ -1,0 +1,121 @@
+//! `spike`: a rate rose beyond what is usual.
+//!
+//! The evidence is that of the group's [`Detector`](super::detector::Detector) and of its slices; this file shares the budget
+//! among them and holds the gates that a rule sets beside the evidence.
+
+use serde::{Deserialize, Serialize};
+
+use super::Spike;
+use super::detector::{Look, Since};
+use crate::stats::shiryaev_roberts::threshold;
+
+/// The share of a group's budget that its slices have together.
+const SLICES_SHARE: f64 = 0.9;
+
+/// Which stream of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stream {
+    /// The group as a whole.
+    Whole,
+    /// One value of a dimension: the dimension's index and the value's hash.
+    Slice(u8, u32),
+}
+
+/// A rule's memory for one group: the streams it has fired on and that are not over yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpikeState {
+    fired: Vec<Stream>,
+}
+
+/// Thresholds on the evidence for a group and for each of its slices, for a budget of `alpha` false alarms per week.
+///
+/// Σ 1/A over all streams of the group stays 1/A(α), so that a series with its slices shares one budget.
+pub fn thresholds(alpha: f64, slices: usize) -> (f64, f64) {
+    let whole = threshold(alpha);
+    if slices == 0 { (whole, f64::INFINITY) } else { (whole / (1.0 - SLICES_SHARE), whole * slices as f64 / SLICES_SHARE) }
+}
+
+impl SpikeState {
+    /// Notes that a stream is over.
+    pub fn over(&mut self, stream: Stream) {
+        self.fired.retain(|fired| *fired != stream);
+    }
+
+    /// Considers one stream. Whether it crosses now (and had not before).
+    pub fn consider(&mut self, rule: &Spike, stream: Stream, look: &Look, since: Since, threshold: f64) -> bool {
+        if look.evidence <= threshold || self.fired.contains(&stream) || !gates_pass(rule, look, since) {
+            return false;
+        }
+        self.fired.push(stream);
+        true
+    }
+
+    /// Whether any stream that fired is not over.
+    pub fn holds(&self) -> bool {
+        !self.fired.is_empty()
+    }
+
+    /// Forgets what has fired.
+    pub fn clear(&mut self) {
+        self.fired.clear();
+    }
+}
+
+/// The rule's gates on the estimate since `began`.
+pub fn gates_pass(rule: &Spike, look: &Look, since: Since) -> bool {
+    let rate = since.errors / since.views.max(1.0);
+    since.errors >= rule.min_errors as f64 && since.views >= rule.min_views as f64 && rate >= rule.min_ratio * look.usual
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Metric;
+    use crate::rule::{BudgetPer, ErrorFilter, FalseAlarms};
+    use std::time::Duration;
+
+    fn rule() -> Spike {
+        let false_alarms = FalseAlarms { count: 1.0, period: Duration::from_secs(7 * 86_400), per: BudgetPer::Series };
+        Spike {
+            of: Metric::ErrorRate,
+            errors: ErrorFilter::default(),
+            min_ratio: 2.0,
+            min_errors: 5,
+            min_views: 10,
+            false_alarms,
+        }
+    }
+
+    #[test]
+    fn a_group_and_its_slices_share_one_budget() {
+        for slices in [0, 1, 7, 40] {
+            let (whole, slice) = thresholds(0.01, slices);
+            let spent = 1.0 / whole + slices as f64 / slice;
+            assert!((spent * threshold(0.01) - 1.0).abs() < 1e-9, "{slices} slices spend {spent}");
+        }
+    }
+
+    #[test]
+    fn gates_hold_back_what_is_not_worth_waking_for() {
+        let look = Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, over: None };
+        let passes = |errors, views| gates_pass(&rule(), &look, Since { began: 0.0, errors, views });
+        assert!(passes(5.0, 100.0));
+        assert!(!passes(4.0, 20.0), "too few errors");
+        assert!(!passes(5.0, 400.0), "too small a rise");
+        assert!(!passes(5.0, 9.0), "too few views");
+    }
+
+    #[test]
+    fn fires_once_for_each_stream_and_holds_until_all_are_over() {
+        let look = Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, over: None };
+        let since = Since { began: 0.0, errors: 50.0, views: 100.0 };
+        let mut state = SpikeState::default();
+        assert!(state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
+        assert!(!state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
+        assert!(state.consider(&rule(), Stream::Whole, &look, since, 1e3));
+        state.over(Stream::Whole);
+        assert!(state.holds());
+        state.over(Stream::Slice(1, 7));
+        assert!(!state.holds());
+    }
+}

@@ -1,0 +1,148 @@
+//! Who came: distinct sessions of any window that ends now, and which of them met an error.
+//!
+//! For each session the last view and the last error are kept, so "distinct sessions in the last five minutes" is a count of
+//! those seen since. Exact up to [`SAMPLE_MAX`] sessions; beyond, every second hash is dropped and the rest stands for all
+//! (distinct sampling: Gibbons, VLDB 2001), with a relative error of about 3 %. Hashes decide, so the order of arrival does not.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Timestamp;
+
+/// Sessions kept for one series.
+pub const SAMPLE_MAX: usize = 1024;
+
+/// Sessions are forgotten when they were not seen for this long.
+const KEEP_SECS: i64 = 25 * 3600;
+
+/// One error of a session counts as evidence once in this time.
+const UNIT_SECS: i64 = 3600;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Visit {
+    view: i64,
+    error: i64,
+    unit: i64,
+    fresh: i64,
+}
+
+/// The sessions of one series.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    visits: BTreeMap<u64, Visit>,
+    /// Only hashes whose lowest `thin` bits are zero are kept.
+    thin: u32,
+    swept: i64,
+}
+
+impl Sessions {
+    /// Notes a view or an error of a session at event time `at`. Says whether it counts as evidence: the first of this session
+    /// within an hour. A session that is not in the sample always counts: there are so many that one cannot weigh much.
+    pub fn note(&mut self, at: Timestamp, session: u64, is_error: bool) -> bool {
+        if self.thin > 0 && session.trailing_zeros() < self.thin {
+            return true;
+        }
+        let secs = at.secs();
+        let visit = self.visits.entry(session).or_default();
+        let counts = if is_error {
+            visit.error = visit.error.max(secs);
+            let counts = visit.unit == 0 || (secs - visit.unit).abs() >= UNIT_SECS;
+            if counts {
+                visit.unit = secs;
+            }
+            counts
+        } else {
+            visit.view = visit.view.max(secs);
+            let counts = visit.fresh == 0 || (secs - visit.fresh).abs() >= UNIT_SECS;
+            if counts {
+                visit.fresh = secs;
+            }
+            counts
+        };
+        if self.visits.len() > SAMPLE_MAX {
+            self.shrink(secs);
+        }
+        counts
+    }
+
+    fn shrink(&mut self, now: i64) {
+        if now - self.swept > 600 {
+            self.swept = now;
+            self.visits.retain(|_, visit| visit.view.max(visit.error) > now - KEEP_SECS);
+        }
+        while self.visits.len() > SAMPLE_MAX {
+            self.thin += 1;
+            let thin = self.thin;
+            self.visits.retain(|session, _| session.trailing_zeros() >= thin);
+        }
+    }
+
+    /// Distinct sessions since a time: with a view or an error, and with an error. `None` where no session was ever known.
+    pub fn since(&self, from: Timestamp) -> Option<(u64, u64)> {
+        if self.visits.is_empty() {
+            return None;
+        }
+        let from = from.secs();
+        let (mut all, mut affected) = (0, 0);
+        for visit in self.visits.values() {
+            all += u64::from(visit.view.max(visit.error) >= from);
+            affected += u64::from(visit.error >= from && visit.error > 0);
+        }
+        Some((all << self.thin, affected << self.thin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::batch::hash_text;
+    use proptest::prelude::*;
+
+    fn session(i: u64) -> u64 {
+        hash_text(&format!("s{i}"))
+    }
+
+    #[test]
+    fn a_client_in_a_loop_is_one_client() {
+        let mut sessions = Sessions::default();
+        let counted = (0..50).filter(|i| sessions.note(Timestamp::from_secs(1000 + i), session(1), true)).count();
+        assert_eq!(counted, 1);
+        assert_eq!(sessions.since(Timestamp::from_secs(0)), Some((1, 1)));
+        assert!(sessions.note(Timestamp::from_secs(1000 + 3600), session(1), true));
+    }
+
+    #[test]
+    fn unknown_sessions_are_not_zero_sessions() {
+        assert_eq!(Sessions::default().since(Timestamp::from_secs(0)), None);
+    }
+
+    #[test]
+    fn many_sessions_are_estimated_to_a_few_percent() {
+        let mut sessions = Sessions::default();
+        for i in 0..50_000u64 {
+            sessions.note(Timestamp::from_secs(1000 + i as i64 / 50), session(i), i % 10 == 0);
+        }
+        let (all, affected) = sessions.since(Timestamp::from_secs(1000)).unwrap();
+        assert!((all as f64 / 50_000.0 - 1.0).abs() < 0.12, "{all}");
+        assert!((affected as f64 / 5_000.0 - 1.0).abs() < 0.3, "{affected}");
+        assert!(sessions.visits.len() <= SAMPLE_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn few_sessions_are_exact_for_every_window(visits in prop::collection::vec((0u64..40, 0i64..5000, any::<bool>()), 1..200), from in 0i64..5000) {
+            let mut sessions = Sessions::default();
+            for (id, at, is_error) in &visits {
+                sessions.note(Timestamp::from_secs(10_000 + at), session(*id), *is_error);
+            }
+            let distinct = |errors_only: bool| {
+                let mut ids: Vec<_> = visits.iter().filter(|(_, at, e)| *at >= from && (*e || !errors_only)).map(|v| v.0).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                ids.len() as u64
+            };
+            prop_assert_eq!(sessions.since(Timestamp::from_secs(10_000 + from)), Some((distinct(false), distinct(true))));
+        }
+    }
+}
