@@ -90,7 +90,7 @@ pub struct Since {
 }
 
 /// Counts of one look.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Views.
     pub views: f64,
@@ -192,14 +192,31 @@ impl Detector {
             self.total = self.mixture.with(&self.observation()).0;
         }
         self.track_onset(now, counts, boundary);
-        let shape = self.shape();
+        self.describe(&forecast, over)
+    }
+
+    /// What the last look showed, seen from `now`.
+    pub fn show(&self, now: f64, zone_secs: f64) -> Look {
+        self.describe(&self.baseline.forecast(now + zone_secs, self.wander, self.fast.sigma()), None)
+    }
+
+    fn describe(&self, forecast: &Forecast, over: Option<Over>) -> Look {
+        let (shape, rate) = (self.shape(), forecast.rate);
         Look {
             evidence: self.total,
-            usual: forecast.rate,
-            usual_range: (forecast.rate * quantile_factor(shape, -1.2816), forecast.rate * quantile_factor(shape, 1.2816)),
-            phi: self.open.phi,
+            usual: rate,
+            usual_range: (rate * quantile_factor(shape, -1.2816), rate * quantile_factor(shape, 1.2816)),
+            phi: self.open.phi.max(1.0),
             season: forecast.season,
             over,
+        }
+    }
+
+    /// Forgets that a rule fired, and keeps what was learned.
+    pub fn forget_firing(&mut self) {
+        if self.firing.take().is_some() {
+            self.mixture.reset();
+            self.total = 0.0;
         }
     }
 

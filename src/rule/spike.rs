@@ -55,6 +55,11 @@ impl SpikeState {
         !self.fired.is_empty()
     }
 
+    /// The first stream that fired and is not over.
+    pub fn first(&self) -> Option<Stream> {
+        self.fired.first().copied()
+    }
+
     /// Forgets what has fired.
     pub fn clear(&mut self) {
         self.fired.clear();

@@ -1,0 +1,369 @@
+//! One group of a cut: its windows, its sessions, its slices, and what rules know of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::state::AlertState;
+use crate::model::finding::TopError;
+use crate::model::limits::{OTHER, SLICES_PER_DIM};
+use crate::model::{Batch, Dim, Event, Labels, Timestamp};
+use crate::rule::detector::{Counts, Detector};
+use crate::rule::spike::SpikeState;
+use crate::window::{Ring, Sessions};
+
+/// Kinds of error kept for the words of a message.
+const TOP_ERRORS: usize = 12;
+
+/// Sessions (or views) a slice must have shown before it may be named.
+const PEOPLE: usize = crate::model::limits::SLICE_NAMED_SESSIONS_MIN as usize;
+
+/// A group and everything learned about it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) key: GroupKey,
+    /// Index of the site.
+    pub(crate) site: u32,
+    pub(crate) ring: Ring,
+    pub(crate) sessions: Sessions,
+    pub(crate) slices: Vec<DimSlices>,
+    pub(crate) top_errors: Vec<KnownError>,
+    pub(crate) pending: Counts,
+    pub(crate) touched: bool,
+    pub(crate) detector: Option<Box<Detector>>,
+    /// In the order of the plan's rules for this group.
+    pub(crate) rules: Vec<RuleState>,
+    /// Arrival of the newest counted event.
+    pub(crate) seen: Timestamp,
+    /// Arrival of the newest view (or named event).
+    pub(crate) view_seen: Timestamp,
+}
+
+/// A group's labels, as the keys of its cut in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupKey {
+    pub(crate) hash: u64,
+    pub(crate) page: String,
+    pub(crate) step: String,
+    /// Dimensions and tags of `by`.
+    pub(crate) others: Vec<(String, String)>,
+}
+
+/// What one rule knows of one group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RuleState {
+    /// [`crate::rule::Rule::condition_id`]: how the state is found again after an edit.
+    pub(crate) condition: u64,
+    /// Index into the plan's rules; set anew by each plan.
+    #[serde(skip)]
+    pub(crate) rule: usize,
+    pub(crate) alert: AlertState,
+    pub(crate) spike: SpikeState,
+    pub(crate) novelty: Option<Box<Novelty>>,
+    /// When the rule looks at the group again even if nothing comes.
+    pub(crate) wake: Option<Timestamp>,
+    /// What was said when it began to fire, for the resolve.
+    pub(crate) said: Option<Box<Said>>,
+}
+
+/// What must be remembered of a firing until its resolve.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) began: Timestamp,
+    pub(crate) at: Timestamp,
+    pub(crate) slice: Labels,
+    pub(crate) severity: crate::model::Severity,
+    pub(crate) baseline: Option<f64>,
+}
+
+/// First-seen state of a page, and the alerts that are open for its errors.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Novelty {
+    pub(crate) page: crate::rule::first_seen::Page,
+    pub(crate) open: Vec<OpenError>,
+}
+
+/// A told error that still comes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OpenError {
+    pub(crate) hash: u64,
+    pub(crate) fingerprint: String,
+    pub(crate) began: Timestamp,
+    pub(crate) seen: Timestamp,
+    pub(crate) count: u64,
+    pub(crate) severity: crate::model::Severity,
+}
+
+/// The slices of one dimension.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DimSlices {
+    pub(crate) dim: u8,
+    hashes: Vec<u32>,
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// One value of a dimension within a group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    pub(crate) hash: u32,
+    pub(crate) value: String,
+    pub(crate) ring: Ring,
+    pub(crate) pending: Counts,
+    /// Views, fading with a half-life of six hours.
+    pub(crate) weight: f64,
+    weighed: Timestamp,
+    pub(crate) detector: Option<Box<Detector>>,
+    people: Vec<u64>,
+}
+
+/// A kind of error and how often it came lately.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KnownError {
+    pub(crate) hash: u64,
+    pub(crate) error: TopError,
+    weight: f64,
+    seen: Timestamp,
+}
+
+/// One event's contribution to a group.
+pub(crate) struct Hit<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) event: &'a Event,
+    pub(crate) views: u64,
+    pub(crate) errors: u64,
+    /// Count sessions instead of events (`of: session_error_rate`).
+    pub(crate) by_session: bool,
+}
+
+impl Group {
+    pub(crate) fn new(key: GroupKey, site: u32, now: Timestamp) -> Self {
+        Self {
+            key,
+            site,
+            ring: Ring::default(),
+            sessions: Sessions::default(),
+            slices: Vec::new(),
+            top_errors: Vec::new(),
+            pending: Counts::default(),
+            touched: false,
+            detector: None,
+            rules: Vec::new(),
+            seen: now,
+            view_seen: now,
+        }
+    }
+
+    /// Counts an event into windows, sessions and slices, and keeps it for the judgement of its second.
+    pub(crate) fn add(&mut self, hit: &Hit) {
+        let (event, now) = (hit.event, hit.event.arrival);
+        let is_error = hit.errors > 0;
+        // An error of a session is evidence once an hour; errors without a session all are.
+        let mut units = hit.errors as f64;
+        let mut tries = hit.views as f64;
+        if event.session != 0 {
+            let counts = self.sessions.note(event.at, event.session, is_error);
+            if is_error {
+                units = f64::from(u8::from(counts));
+            } else if hit.by_session {
+                tries = f64::from(u8::from(counts));
+            }
+        } else if hit.by_session {
+            return;
+        }
+        self.ring.add(now, event.at, hit.views, hit.errors);
+        self.seen = now;
+        if hit.views > 0 {
+            self.view_seen = now;
+        }
+        let counts = Counts { views: tries, units, errors: hit.errors as f64 };
+        add_counts(&mut self.pending, &counts);
+        self.add_slices(hit, &counts);
+        if is_error {
+            self.note_error(hit);
+        }
+    }
+
+    fn add_slices(&mut self, hit: &Hit, counts: &Counts) {
+        for (dim, text) in hit.event.dims.iter().enumerate() {
+            if text.is_empty() {
+                continue;
+            }
+            let dim = dim as u8;
+            let place = match self.slices.iter().position(|slices| slices.dim == dim) {
+                Some(place) => place,
+                None => {
+                    self.slices.push(DimSlices { dim, hashes: Vec::new(), slices: Vec::new() });
+                    self.slices.len() - 1
+                }
+            };
+            let now = hit.event.arrival;
+            let slice = self.slices[place].find(hit.batch.str(*text), text.hash(), now);
+            slice.ring.add(now, hit.event.at, hit.views, hit.errors);
+            slice.weigh(now, hit.views as f64);
+            slice.meet(hit.event);
+            add_counts(&mut slice.pending, counts);
+        }
+    }
+
+    fn note_error(&mut self, hit: &Hit) {
+        let error = hit.batch.error(hit.event);
+        let now = hit.event.arrival;
+        let fade = |known: &KnownError| known.weight * fade_over(now, known.seen, 600.0);
+        let count = f64::from(hit.event.count);
+        if let Some(known) = self.top_errors.iter_mut().find(|known| known.hash == error.fingerprint_hash) {
+            known.weight = fade(known) + count;
+            known.seen = now;
+            return;
+        }
+        if self.top_errors.len() >= TOP_ERRORS {
+            let least = self.top_errors.iter().enumerate().min_by(|a, b| fade(a.1).total_cmp(&fade(b.1))).map(|(i, _)| i);
+            if let Some(least) = least {
+                self.top_errors.swap_remove(least);
+            }
+        }
+        let text = |text| hit.batch.str(text).to_owned();
+        self.top_errors.push(KnownError {
+            hash: error.fingerprint_hash,
+            error: TopError {
+                fingerprint: text(error.fingerprint),
+                class: text(error.class),
+                message: text(error.message),
+                frame: text(error.frame),
+                count: 0,
+            },
+            weight: count,
+            seen: now,
+        });
+    }
+
+    /// The most frequent errors of late, with counts that share out `errors`.
+    pub(crate) fn top(&self, now: Timestamp, errors: u64, most: usize) -> Vec<TopError> {
+        let mut weighed: Vec<(f64, &KnownError)> =
+            self.top_errors.iter().map(|known| (known.weight * fade_over(now, known.seen, 600.0), known)).collect();
+        weighed.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.hash.cmp(&b.1.hash)));
+        let total: f64 = weighed.iter().map(|(weight, _)| weight).sum();
+        let share = |weight: f64| if total > 0.0 { (weight / total * errors as f64).round() as u64 } else { 0 };
+        weighed
+            .into_iter()
+            .take(most)
+            .map(|(weight, known)| TopError { count: share(weight), ..known.error.clone() })
+            .filter(|top| top.count > 0)
+            .collect()
+    }
+
+    /// Opens detectors for slices that have become large enough, where a detector is wanted.
+    pub(crate) fn open_slices(&mut self, now: Timestamp) {
+        for of_dim in &mut self.slices {
+            let total: f64 = of_dim.slices.iter().map(|slice| slice.weight_at(now)).sum();
+            let large = |slice: &Slice| slice.weight_at(now) >= (0.01 * total).max(100.0);
+            // A dimension with one value tells nothing that the whole does not.
+            let several = of_dim.slices.iter().filter(|slice| large(slice)).count() > 1;
+            for slice in &mut of_dim.slices {
+                if several && slice.detector.is_none() && slice.hash != 0 && large(slice) {
+                    slice.detector = Some(Box::new(Detector::new(now.secs_f64())));
+                }
+            }
+        }
+    }
+
+    /// How many slices have a detector.
+    pub(crate) fn watched_slices(&self) -> usize {
+        self.slices.iter().flat_map(|of_dim| &of_dim.slices).filter(|slice| slice.detector.is_some()).count()
+    }
+}
+
+impl DimSlices {
+    fn find(&mut self, value: &str, hash: u32, now: Timestamp) -> &mut Slice {
+        if let Some(place) = self.hashes.iter().position(|known| *known == hash) {
+            return &mut self.slices[place];
+        }
+        let hash = if self.hashes.len() >= SLICES_PER_DIM && !self.make_room(now) { 0 } else { hash };
+        if hash == 0
+            && let Some(place) = self.hashes.iter().position(|known| *known == 0)
+        {
+            return &mut self.slices[place];
+        }
+        self.hashes.push(hash);
+        self.slices.push(Slice {
+            hash,
+            value: if hash == 0 { OTHER.to_owned() } else { value.to_owned() },
+            ring: Ring::default(),
+            pending: Counts::default(),
+            weight: 0.0,
+            weighed: now,
+            detector: None,
+            people: Vec::new(),
+        });
+        self.slices.last_mut().expect("a slice was just added")
+    }
+
+    /// Lets the slice that was silent for longest give way, if it was so for a day and nothing fires on it.
+    fn make_room(&mut self, now: Timestamp) -> bool {
+        let idle = |slice: &Slice| now.since(slice.weighed).as_secs();
+        let oldest = self
+            .slices
+            .iter()
+            .enumerate()
+            .filter(|(_, slice)| slice.hash != 0 && slice.detector.as_ref().is_none_or(|d| !d.is_firing()))
+            .max_by_key(|(_, slice)| idle(slice));
+        let Some((place, _)) = oldest.filter(|(_, slice)| idle(slice) > 86_400) else { return false };
+        self.hashes.swap_remove(place);
+        self.slices.swap_remove(place);
+        true
+    }
+
+    /// The dimension's name.
+    pub(crate) fn name(&self) -> &'static str {
+        Dim::ALL[self.dim as usize].as_str()
+    }
+}
+
+impl Slice {
+    fn weigh(&mut self, now: Timestamp, views: f64) {
+        self.weight = self.weight_at(now) + views;
+        self.weighed = now;
+    }
+
+    /// The fading view count now.
+    pub(crate) fn weight_at(&self, now: Timestamp) -> f64 {
+        self.weight * fade_over(now, self.weighed, 21_600.0)
+    }
+
+    fn meet(&mut self, event: &Event) {
+        if self.people.len() >= PEOPLE {
+            return;
+        }
+        // Where sessions are unknown, views stand for people.
+        let person = if event.session == 0 { event.at.millis() as u64 ^ (self.people.len() as u64) } else { event.session };
+        if !self.people.contains(&person) {
+            self.people.push(person);
+        }
+    }
+
+    /// Whether enough people are behind it to name it in a message.
+    pub(crate) fn may_be_named(&self) -> bool {
+        self.people.len() >= PEOPLE && self.hash != 0
+    }
+}
+
+impl RuleState {
+    pub(crate) fn new(rule: usize, condition: u64) -> Self {
+        Self {
+            condition,
+            rule,
+            alert: AlertState::default(),
+            spike: SpikeState::default(),
+            novelty: None,
+            wake: None,
+            said: None,
+        }
+    }
+}
+
+fn add_counts(to: &mut Counts, counts: &Counts) {
+    to.views += counts.views;
+    to.units += counts.units;
+    to.errors += counts.errors;
+}
+
+fn fade_over(now: Timestamp, then: Timestamp, half_life: f64) -> f64 {
+    crate::stats::decay((now.millis() - then.millis()).max(0) as f64 / 1000.0, half_life)
+}

@@ -1,0 +1,446 @@
+//! Judgement: the touched groups of a second, the deadlines that have come, first-seen errors as they arrive.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use chrono::{Offset, TimeZone};
+
+use crate::alert::state::Edge;
+use crate::model::{Batch, Event, Timestamp};
+use crate::rule::detector::{Detector, Look};
+use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
+use crate::rule::spike::{Stream, thresholds};
+use crate::rule::window::{Measured, Sight, absent_holds, frequency_holds, threshold_holds};
+use crate::rule::{BudgetPer, Condition, Rule};
+
+use super::finding::{Cause, Scene};
+use super::group::{Group, Novelty, OpenError, RuleState};
+use super::{Output, Watch};
+
+/// While a fixed window holds anything, it is looked at again after so many seconds.
+const SLIDE_SECS: i64 = 10;
+
+/// A rule's budget is divided by at least so many groups.
+const GROUPS_MIN: u32 = 20;
+
+/// Groups with a view in the last 24 hours, hour by hour, for each rule whose budget they share.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Budgets {
+    hour: i64,
+    counts: BTreeMap<u64, VecDeque<u32>>,
+    /// False alarms per group and week in force, for each rule of the plan.
+    #[serde(skip)]
+    alphas: Vec<f64>,
+}
+
+/// The strongest stream of a group for one rule, if it crosses.
+struct Crossing {
+    stream: Stream,
+    look: Look,
+    score: f64,
+}
+
+impl Watch {
+    /// Lets time pass: judges the gathered second when it is over and all deadlines up to `to`, each at its own time.
+    pub(super) fn advance(&mut self, to: Timestamp, out: &mut Output) {
+        if to.secs() == self.state.second && self.state.deadlines.first().is_none_or(|first| first.0 > to) {
+            return;
+        }
+        loop {
+            let close = (!self.state.touched.is_empty()).then(|| Timestamp::from_secs(self.state.second + 1));
+            let wake = self.state.deadlines.first().map(|deadline| deadline.0);
+            let Some(next) = close.into_iter().chain(wake).min().filter(|next| *next <= to) else { break };
+            if close == Some(next) {
+                self.judge_touched(next, out);
+            }
+            while let Some(&(at, cut, group, place)) = self.state.deadlines.first().filter(|first| first.0 <= next) {
+                self.state.deadlines.remove(&(at, cut, group, place));
+                self.judge_woken(cut, group, place as usize, next, out);
+            }
+        }
+        if self.state.touched.is_empty() {
+            self.state.second = to.secs();
+        }
+        if to.secs() / 3600 > self.state.budgets.hour {
+            self.count_groups(to);
+        }
+    }
+
+    /// Judges every touched group, in the order in which they were touched.
+    pub(super) fn judge_touched(&mut self, now: Timestamp, out: &mut Output) {
+        let mut touched = std::mem::take(&mut self.state.touched);
+        for &(cut, group) in &touched {
+            self.judge_group(cut, group, now, out);
+        }
+        touched.clear();
+        self.state.touched = touched;
+    }
+
+    fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
+        let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+        group.touched = false;
+        let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
+        if wants_spike {
+            self.judge_spike(cut, index, now, out);
+        } else {
+            group.pending = Default::default();
+            for slice in group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices) {
+                slice.pending = Default::default();
+            }
+        }
+        for place in 0..self.state.cuts[cut as usize].groups[index as usize].rules.len() {
+            self.judge_rule(cut, index, place, now, out);
+        }
+    }
+
+    fn judge_woken(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
+        let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+        if let Some(state) = group.rules.get_mut(place) {
+            state.wake = None;
+            self.judge_rule(cut, index, place, now, out);
+        }
+    }
+
+    /// Seconds that the group's site is ahead of UTC.
+    fn zone_secs(&self, site: u32, now: Timestamp) -> f64 {
+        let name = &self.state.sites[site as usize].name;
+        let zone = self.config.sites.get(name).unwrap_or(&self.config.default_site).time_zone;
+        if zone == chrono_tz::UTC {
+            return 0.0;
+        }
+        f64::from(zone.offset_from_utc_datetime(&now.utc().naive_utc()).fix().local_minus_utc())
+    }
+
+    /// Lets the detectors of a group look, and every spike rule consider what they saw.
+    fn judge_spike(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
+        let secs = now.secs_f64();
+        let site = self.state.cuts[cut as usize].groups[index as usize].site;
+        let zone = self.zone_secs(site, now);
+        let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+        let deploy = self.state.sites[site as usize].deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
+        group.open_slices(now);
+        let counts = std::mem::take(&mut group.pending);
+        let detector = group.detector.get_or_insert_with(|| Box::new(Detector::new(secs)));
+        let mut looks = vec![(Stream::Whole, detector.look(secs, counts, zone, deploy), detector.since())];
+        for of_dim in &mut group.slices {
+            for slice in &mut of_dim.slices {
+                let counts = std::mem::take(&mut slice.pending);
+                if let Some(detector) = slice.detector.as_mut().filter(|_| counts.views + counts.units > 0.0) {
+                    let stream = Stream::Slice(of_dim.dim, slice.hash);
+                    looks.push((stream, detector.look(secs, counts, zone, deploy), detector.since()));
+                }
+            }
+        }
+        let slices = group.watched_slices();
+        for place in 0..group.rules.len() {
+            let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+            let state = &mut group.rules[place];
+            let rule = &self.plan.rules[state.rule];
+            let Condition::Spike(spike) = &rule.condition else { continue };
+            let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
+            let mut crossing: Option<Crossing> = None;
+            for (stream, look, since) in &looks {
+                if look.over.is_some() {
+                    state.spike.over(*stream);
+                    continue;
+                }
+                let bar = if *stream == Stream::Whole { whole } else { slice };
+                if state.spike.consider(spike, *stream, look, *since, bar) {
+                    let score = look.evidence / bar;
+                    if crossing.as_ref().is_none_or(|best| score > best.score) {
+                        crossing = Some(Crossing { stream: *stream, look: *look, score });
+                    }
+                    fire_stream(group_detector(&mut group.detector, &mut group.slices, *stream), secs);
+                }
+            }
+            let holds = Some(state.spike.holds());
+            let edge = state.alert.step(now, holds, rule.hold, rule.keep_firing);
+            self.note_wake(cut, index, place, now);
+            match edge {
+                Some(Edge::Fire) => {
+                    let best = crossing.map_or((Stream::Whole, looks[0].1), |c| (c.stream, c.look));
+                    let bar = if best.0 == Stream::Whole { whole } else { slice };
+                    let cause = Cause::Spike { stream: best.0, look: best.1, bar };
+                    self.say_firing(cut, index, place, now, cause, out);
+                }
+                Some(Edge::Resolve) => self.say_resolved(cut, index, place, now, out),
+                None => {}
+            }
+        }
+    }
+
+    /// Judges one rule of a group, spikes aside: at the end of a second that touched it, or at its deadline.
+    fn judge_rule(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
+        let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+        let state = &mut group.rules[place];
+        let rule = &self.plan.rules[state.rule];
+        let sight = Sight {
+            ring: &group.ring,
+            sessions: &group.sessions,
+            site_seen: self.state.sites[group.site as usize].seen,
+        };
+        let mut slides = None;
+        let (holds, cause) = match &rule.condition {
+            Condition::Spike(_) => {
+                // Judged with the looks; here only `for` and `keep_firing_for` run on.
+                (Some(state.spike.holds()), Cause::Again)
+            }
+            Condition::Drop(_) => return,
+            Condition::FirstSeen(_) => return self.close_novelties(cut, index, place, now, out),
+            Condition::Threshold(threshold) => {
+                let (holds, measured) = threshold_holds(threshold, &sight, now);
+                let always = matches!(threshold.bound, crate::rule::Bound::Below(_));
+                slides = slide(now, &measured, threshold.over.as_secs() as i64, always, state);
+                (holds, Cause::Window { measured, secs: threshold.over.as_secs() as i64 })
+            }
+            Condition::Frequency(frequency) => {
+                let (holds, measured) = frequency_holds(frequency, &sight, now);
+                slides = slide(now, &measured, frequency.within.as_secs() as i64, false, state);
+                (holds, Cause::Window { measured, secs: frequency.within.as_secs() as i64 })
+            }
+            Condition::Absent(absent) => {
+                let last = group.view_seen.max(self.state.resumed);
+                let holds = absent_holds(absent, last, now);
+                slides = (!holds).then(|| last + absent.over);
+                (Some(holds), Cause::Silence { last, secs: absent.over.as_secs() as i64 })
+            }
+        };
+        let edge = state.alert.step(now, holds, rule.hold, rule.keep_firing);
+        match edge {
+            Some(Edge::Fire) => self.say_firing(cut, index, place, now, cause, out),
+            Some(Edge::Resolve) => self.say_resolved(cut, index, place, now, out),
+            None => {}
+        }
+        self.set_wake(cut, index, place, slides, now);
+    }
+
+    /// Sets the next deadline of a rule: its own and that of the alert's `for` or `keep_firing_for`.
+    fn set_wake(&mut self, cut: u32, index: u32, place: usize, own: Option<Timestamp>, now: Timestamp) {
+        let state = &mut self.state.cuts[cut as usize].groups[index as usize].rules[place];
+        let rule = &self.plan.rules[state.rule];
+        let alert = state.alert.deadline(rule.hold, rule.keep_firing);
+        let soonest = own.into_iter().chain(alert).min();
+        // Deadlines lie on whole seconds, and always ahead.
+        let wake = soonest.map(|at| Timestamp::from_secs(((at.millis() + 999) / 1000).max(now.secs() + 1)));
+        if wake == state.wake {
+            return;
+        }
+        if let Some(old) = state.wake {
+            self.state.deadlines.remove(&(old, cut, index, place as u32));
+        }
+        if let Some(wake) = wake {
+            self.state.deadlines.insert((wake, cut, index, place as u32));
+        }
+        state.wake = wake;
+    }
+
+    fn note_wake(&mut self, cut: u32, index: u32, place: usize, now: Timestamp) {
+        self.set_wake(cut, index, place, None, now);
+    }
+
+    /// First-seen rules look at each error as it arrives.
+    pub(super) fn judge_novelty(&mut self, cut: u32, index: u32, batch: &Batch, event: &Event, out: &mut Output) {
+        let rules = self.state.cuts[cut as usize].groups[index as usize].rules.len();
+        for place in 0..rules {
+            let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+            let state = &mut group.rules[place];
+            let rule = &self.plan.rules[state.rule];
+            if !matches!(rule.condition, Condition::FirstSeen(_)) {
+                continue;
+            }
+            let site = &mut self.state.sites[group.site as usize];
+            let error = batch.error(event);
+            let now = event.arrival;
+            let novelty = state.novelty.get_or_insert_with(Box::default);
+            let open = novelty.open.iter_mut().find(|open| open.hash == error.fingerprint_hash);
+            if let Some(open) = open {
+                open.seen = now;
+                open.count += u64::from(event.count);
+            }
+            let after_deploy =
+                site.deploy_of(&group.key.page).is_some_and(|deploy| (0..1800).contains(&(now.secs() - deploy.at.secs())));
+            let sighting = Sighting {
+                now: now.secs_f64(),
+                fingerprint: error.fingerprint_hash,
+                session: event.session,
+                count: event.count,
+                site_born: site.born.secs_f64(),
+                after_deploy,
+            };
+            let budget = self.state.budgets.alphas[state.rule];
+            if !novelty.page.see(&sighting, budget) || !site.told.may_tell(sighting.now, error.fingerprint_hash) {
+                continue;
+            }
+            self.say_new_error(cut, index, place, batch, event, out);
+            self.set_wake(cut, index, place, Some(now + std::time::Duration::from_secs(RESOLVE_SECS as u64)), now);
+        }
+    }
+
+    /// Resolves told errors that have not come for an hour.
+    fn close_novelties(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
+        let state = &mut self.state.cuts[cut as usize].groups[index as usize].rules[place];
+        let Some(novelty) = state.novelty.as_mut() else { return };
+        let is_over = |open: &OpenError| now.secs() - open.seen.secs() >= RESOLVE_SECS;
+        let (over, open): (Vec<_>, Vec<_>) = std::mem::take(&mut novelty.open).into_iter().partition(is_over);
+        novelty.open = open;
+        let next = novelty.open.iter().map(|open| open.seen).min();
+        for error in over {
+            self.say_error_gone(cut, index, place, &error, now, out);
+        }
+        let own = next.map(|seen| seen + std::time::Duration::from_secs(RESOLVE_SECS as u64));
+        self.set_wake(cut, index, place, own, now);
+    }
+
+    /// Counts the groups that rules share their budget with, once an hour.
+    fn count_groups(&mut self, now: Timestamp) {
+        self.state.budgets.hour = now.secs() / 3600;
+        let shared: Vec<usize> = (0..self.plan.rules.len()).filter(|rule| shares_budget(&self.plan.rules[*rule])).collect();
+        if shared.is_empty() {
+            return;
+        }
+        let day_ago = now.secs() - 86_400;
+        let mut counts = vec![0u32; self.plan.rules.len()];
+        for group in self.state.cuts.iter().flat_map(|cut| &cut.groups).filter(|group| group.view_seen.secs() >= day_ago) {
+            for state in &group.rules {
+                counts[state.rule] += 1;
+            }
+        }
+        for rule in shared {
+            let history = self.state.budgets.counts.entry(self.plan.rules[rule].condition_id()).or_default();
+            history.push_back(counts[rule]);
+            if history.len() > 24 {
+                history.pop_front();
+            }
+        }
+        self.set_alphas();
+    }
+
+    /// False alarms per group and week for each rule: the strictest of the last 24 hours.
+    pub(super) fn set_alphas(&mut self) {
+        let budgets = &mut self.state.budgets;
+        budgets.alphas = self
+            .plan
+            .rules
+            .iter()
+            .map(|rule| {
+                let Some(budget) = budget_of(rule) else { return 0.0 };
+                match budget.per {
+                    BudgetPer::Series => budget.per_week(),
+                    BudgetPer::Rule => {
+                        let most = budgets.counts.get(&rule.condition_id()).and_then(|history| history.iter().max());
+                        budget.per_week() / f64::from(most.copied().unwrap_or(0).max(GROUPS_MIN))
+                    }
+                }
+            })
+            .collect();
+    }
+
+    /// Says the end of alerts whose rules are not in the new plan.
+    pub(super) fn retire(&mut self, plan: &super::Plan, now: Timestamp, out: &mut Output) {
+        let kept: Vec<u64> = plan.rules.iter().map(Rule::condition_id).collect();
+        let mut gone = Vec::new();
+        for (cut, state) in self.state.cuts.iter().enumerate() {
+            for (index, group) in state.groups.iter().enumerate() {
+                for (place, rule) in group.rules.iter().enumerate() {
+                    if !kept.contains(&rule.condition) {
+                        gone.push((cut as u32, index as u32, place));
+                    }
+                }
+            }
+        }
+        for (cut, index, place) in gone {
+            let state = &mut self.state.cuts[cut as usize].groups[index as usize].rules[place];
+            let open = state.novelty.as_mut().map(|novelty| std::mem::take(&mut novelty.open)).unwrap_or_default();
+            let fires = state.alert.is_firing();
+            if state.rule < self.plan.rules.len() {
+                if fires {
+                    self.say_resolved(cut, index, place, now, out);
+                }
+                for error in open {
+                    self.say_error_gone(cut, index, place, &error, now, out);
+                }
+            }
+        }
+    }
+
+    /// Keeps what was learned and forgets what fires: history announces nothing.
+    pub(super) fn forget_alerts(&mut self) {
+        self.state.touched.clear();
+        for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
+            group.touched = false;
+            group.pending = Default::default();
+            let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
+            for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {
+                detector.forget_firing();
+            }
+            for state in &mut group.rules {
+                state.alert = Default::default();
+                state.spike.clear();
+                state.said = None;
+                if let Some(novelty) = &mut state.novelty {
+                    novelty.open.clear();
+                }
+            }
+        }
+    }
+}
+
+fn group_detector<'a>(
+    whole: &'a mut Option<Box<Detector>>,
+    slices: &'a mut [super::group::DimSlices],
+    stream: Stream,
+) -> Option<&'a mut Box<Detector>> {
+    match stream {
+        Stream::Whole => whole.as_mut(),
+        Stream::Slice(dim, hash) => slices
+            .iter_mut()
+            .find(|of_dim| of_dim.dim == dim)?
+            .slices
+            .iter_mut()
+            .find(|slice| slice.hash == hash)?
+            .detector
+            .as_mut(),
+    }
+}
+
+fn fire_stream(detector: Option<&mut Box<Detector>>, now: f64) {
+    if let Some(detector) = detector {
+        detector.fire(now);
+    }
+}
+
+/// When a fixed window must be looked at again: while it holds anything or its alert is not at rest.
+fn slide(now: Timestamp, measured: &Measured, secs: i64, always: bool, state: &RuleState) -> Option<Timestamp> {
+    let holds_something = measured.tally.views + measured.tally.errors > 0;
+    let at_rest = state.alert == crate::alert::state::AlertState::Inactive;
+    let step = SLIDE_SECS.min(secs.max(1));
+    (holds_something || always || !at_rest).then(|| Timestamp::from_secs((now.secs() / step + 1) * step))
+}
+
+fn budget_of(rule: &Rule) -> Option<&crate::rule::FalseAlarms> {
+    match &rule.condition {
+        Condition::Spike(c) => Some(&c.false_alarms),
+        Condition::Drop(c) => Some(&c.false_alarms),
+        Condition::FirstSeen(c) => Some(&c.false_alarms),
+        Condition::Frequency(_) | Condition::Threshold(_) | Condition::Absent(_) => None,
+    }
+}
+
+fn shares_budget(rule: &Rule) -> bool {
+    budget_of(rule).is_some_and(|budget| budget.per == BudgetPer::Rule)
+}
+
+/// The scene of a group: what `finding` needs to describe it.
+impl Watch {
+    pub(super) fn scene(&self, cut: u32, index: u32, place: usize) -> Scene<'_> {
+        let group: &Group = &self.state.cuts[cut as usize].groups[index as usize];
+        let site = &self.state.sites[group.site as usize];
+        let plan = self.config.sites.get(&site.name).unwrap_or(&self.config.default_site);
+        Scene { group, site, plan, rule: &self.plan.rules[group.rules[place].rule] }
+    }
+
+    pub(super) fn novelty_mut(&mut self, cut: u32, index: u32, place: usize) -> &mut Novelty {
+        self.state.cuts[cut as usize].groups[index as usize].rules[place].novelty.get_or_insert_with(Box::default)
+    }
+}

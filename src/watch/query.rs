@@ -1,0 +1,98 @@
+//! Reading a watch: what the API and the page show of its series.
+
+use serde::Serialize;
+
+use crate::model::Timestamp;
+use crate::window::Tally;
+
+use super::Watch;
+
+/// Which series, over which window.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesQuery {
+    /// Seconds that end now.
+    pub window_secs: i64,
+    /// Exact; `None`: all.
+    pub site: Option<String>,
+    /// Exact; `None`: all.
+    pub env: Option<String>,
+    /// Exact; `None`: all.
+    pub page: Option<String>,
+    /// Exact; `None`: all.
+    pub step: Option<String>,
+}
+
+/// One series over the window. What is not known is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeriesRow {
+    /// Which property.
+    pub site: String,
+    /// Which environment.
+    pub env: String,
+    /// The page template.
+    pub page: String,
+    /// The funnel step; empty where it is in none.
+    pub step: String,
+    /// Views in the window.
+    pub views: u64,
+    /// Errors in the window.
+    pub errors: u64,
+    /// Distinct sessions; `None` without sessions.
+    pub sessions: Option<u64>,
+    /// Distinct sessions with an error.
+    pub affected_sessions: Option<u64>,
+    /// Errors / views; `None` without views.
+    pub error_rate: Option<f64>,
+    /// The rate that is usual now; `None` without a baseline.
+    pub usual_rate: Option<f64>,
+}
+
+impl Watch {
+    /// The series that match, in order of site, env, page and step; those without anything in the window are left out.
+    pub fn series(&self, query: &SeriesQuery, now: Timestamp) -> Vec<SeriesRow> {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        let from = Timestamp::from_secs(now.secs() - query.window_secs);
+        let mut rows = Vec::new();
+        for group in &self.state.cuts[0].groups {
+            let site = &self.state.sites[group.site as usize];
+            let key = &group.key;
+            if !(is(&query.site, &site.name) && is(&query.env, &site.env) && is(&query.page, &key.page) && is(&query.step, &key.step))
+            {
+                continue;
+            }
+            let tally = group.ring.sum(now, query.window_secs);
+            if tally == Tally::default() {
+                continue;
+            }
+            let sessions = group.sessions.since(from);
+            rows.push(SeriesRow {
+                site: site.name.clone(),
+                env: site.env.clone(),
+                page: key.page.clone(),
+                step: key.step.clone(),
+                views: tally.views,
+                errors: tally.errors,
+                sessions: sessions.map(|(all, _)| all),
+                affected_sessions: sessions.map(|(_, affected)| affected),
+                error_rate: (tally.views > 0).then(|| tally.errors as f64 / tally.views as f64),
+                usual_rate: group.detector.as_ref().and_then(|d| d.usual(now.secs_f64(), 0.0)),
+            });
+        }
+        rows.sort_by(|a, b| (&a.site, &a.env, &a.page, &a.step).cmp(&(&b.site, &b.env, &b.page, &b.step)));
+        rows
+    }
+
+    /// Views and errors of one series in equal steps that end now, oldest first.
+    pub fn steps(&self, row: &SeriesRow, now: Timestamp, step_secs: i64, count: usize) -> Vec<(Timestamp, Tally)> {
+        let found = self.state.cuts[0].groups.iter().find(|group| {
+            let site = &self.state.sites[group.site as usize];
+            (&site.name, &site.env, &group.key.page, &group.key.step) == (&row.site, &row.env, &row.page, &row.step)
+        });
+        found.map(|group| group.ring.steps(now, step_secs, count)).unwrap_or_default()
+    }
+
+    /// When each site and environment was last heard of.
+    pub fn sites_seen(&self) -> Vec<(String, String, Timestamp)> {
+        self.state.sites.iter().map(|site| (site.name.clone(), site.env.clone(), site.seen)).collect()
+    }
+}
