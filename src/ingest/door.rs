@@ -64,12 +64,23 @@ struct Common {
 impl Door {
     /// From a checked configuration and the salts in force.
     pub fn new(config: &Config, salts: Salts) -> Self {
+        let sites = config.sites.iter().map(|(name, site)| (name.clone(), site));
+        Self::for_sites(sites, &config.default_site, salts, config.sample_messages)
+    }
+
+    /// From the parts of a configuration that matter here; `default_site` stands for every site that is not named.
+    pub fn for_sites<'s>(
+        sites: impl IntoIterator<Item = (String, &'s Site)>,
+        default_site: &Site,
+        salts: Salts,
+        sample_messages: bool,
+    ) -> Self {
         let rules = |site: &Site| SiteRules { pages: PageRules::new(site), tags: site.tags.clone() };
         Self {
-            sites: config.sites.iter().map(|(name, site)| (name.clone(), rules(site))).collect(),
-            default_site: rules(&config.default_site),
+            sites: sites.into_iter().map(|(name, site)| (name, rules(site))).collect(),
+            default_site: rules(default_site),
             salts,
-            sample_messages: config.sample_messages,
+            sample_messages,
         }
     }
 
@@ -79,7 +90,13 @@ impl Door {
     }
 
     /// Appends the event to the batch, and the error of a failed request after it; or says why not and leaves the batch alone.
-    pub fn push(&self, raw: &RawEvent<'_>, clock: &mut ArrivalClock, batch: &mut Batch, scratch: &mut Scratch) -> Result<(), Refused> {
+    pub fn push(
+        &self,
+        raw: &RawEvent<'_>,
+        clock: &mut ArrivalClock,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+    ) -> Result<(), Refused> {
         check_needs(raw)?;
         let (at, arrival) = clock.stamp(raw.at)?;
         if raw.kind == RawKind::Error && scratch.error(&raw.error).0.is_none() {
@@ -106,7 +123,11 @@ impl Door {
                 event.companion = true;
                 let class = Cow::Owned(format!("HTTP {status}"));
                 let said = !raw.error.class.is_empty() || !raw.error.message.is_empty();
-                let error = if said { RawError { status, ..raw.error.clone() } } else { RawError { class, status, ..RawError::default() } };
+                let error = if said {
+                    RawError { status, ..raw.error.clone() }
+                } else {
+                    RawError { class, status, ..RawError::default() }
+                };
                 self.add_error(&mut event, &error, batch, scratch);
             }
             RawKind::Track => {
@@ -114,7 +135,12 @@ impl Door {
                 event.part = batch.tracks.len() as u32;
                 let name = batch.intern(&clean_scrubbed(&raw.name), &mut scratch.texts);
                 let currency = batch.intern(&clean(&raw.currency), &mut scratch.texts);
-                batch.tracks.push(TrackPart { name, value: raw.value, currency, event_id: hash_id(common.site_hash, &raw.event_id) });
+                batch.tracks.push(TrackPart {
+                    name,
+                    value: raw.value,
+                    currency,
+                    event_id: hash_id(common.site_hash, &raw.event_id),
+                });
             }
             RawKind::Heartbeat => {
                 event.kind = Kind::Heartbeat;
@@ -210,8 +236,12 @@ impl ArrivalClock {
     fn stamp(self, at: Option<Timestamp>) -> Result<(Timestamp, Timestamp), Refused> {
         let time = |reason: &'static str| refused(Outcome::Invalid(Refusal::Time), reason);
         match at {
-            Some(at) if at < Timestamp::MIN => return Err(time("field `ts`: lies before 2000: a broken clock, or no Unix seconds")),
-            Some(at) if at > Timestamp::MAX => return Err(time("field `ts`: lies after 2100: numbers are Unix seconds, not milliseconds")),
+            Some(at) if at < Timestamp::MIN => {
+                return Err(time("field `ts`: lies before 2000: a broken clock, or no Unix seconds"));
+            }
+            Some(at) if at > Timestamp::MAX => {
+                return Err(time("field `ts`: lies after 2100: numbers are Unix seconds, not milliseconds"));
+            }
             _ => {}
         }
         match (self, at) {

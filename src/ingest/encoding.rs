@@ -174,7 +174,10 @@ mod tests {
     }
 
     /// `TEXT` as node's `zlib.brotliCompressSync` packs it.
-    const BROTLI: &[u8] = &[27, 61, 0, 64, 44, 14, 108, 71, 28, 211, 144, 32, 216, 179, 123, 245, 165, 136, 220, 94, 43, 188, 140, 209, 73, 29, 150, 190, 10, 203, 107, 145, 50, 56, 58, 169, 137, 46, 69, 21, 38, 211, 61, 129, 145, 181, 128, 105, 102, 0];
+    const BROTLI: &[u8] = &[
+        27, 61, 0, 64, 44, 14, 108, 71, 28, 211, 144, 32, 216, 179, 123, 245, 165, 136, 220, 94, 43, 188, 140, 209, 73, 29, 150,
+        190, 10, 203, 107, 145, 50, 56, 58, 169, 137, 46, 69, 21, 38, 211, 61, 129, 145, 181, 128, 105, 102, 0,
+    ];
 
     #[track_caller]
     fn check(body: &[u8], encoding: &str, expected: Result<&[u8], EncodingError>) {
@@ -212,7 +215,9 @@ mod tests {
     #[test]
     fn bombs_are_refused_at_the_cap() {
         let zeros = vec![0u8; 5_000_000];
-        for (body, encoding) in [(gzip(&zeros), "gzip"), (zlib(&zeros), "deflate"), (zstd(&zeros), "zstd"), (gzip(&gzip(&zeros)), "gzip, gzip")] {
+        for (body, encoding) in
+            [(gzip(&zeros), "gzip"), (zlib(&zeros), "deflate"), (zstd(&zeros), "zstd"), (gzip(&gzip(&zeros)), "gzip, gzip")]
+        {
             assert_eq!(decode(&body, encoding, 100_000), Err(EncodingError::TooLarge { limit: 100_000 }), "{encoding}");
         }
         // A frame that asks for a window of 1 TiB.

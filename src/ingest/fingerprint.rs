@@ -26,12 +26,23 @@ const OWN_BYTES_MAX: usize = 200;
 
 /// Errors about code rather than data.
 const CODE_ERRORS: &[&str] = &[
-    "TypeError", "ReferenceError", "AttributeError", "NameError", "ImportError", "ModuleNotFoundError", "NoMethodError", "UnboundLocalError",
-    "NoSuchMethodError", "NoSuchFieldError", "ClassNotFoundException", "NoClassDefFoundError",
+    "TypeError",
+    "ReferenceError",
+    "AttributeError",
+    "NameError",
+    "ImportError",
+    "ModuleNotFoundError",
+    "NoMethodError",
+    "UnboundLocalError",
+    "NoSuchMethodError",
+    "NoSuchFieldError",
+    "ClassNotFoundException",
+    "NoClassDefFoundError",
 ];
 
 /// Schemes of scripts that are the visitor's own.
-const EXTENSIONS: &[&str] = &["chrome-extension://", "moz-extension://", "safari-extension://", "safari-web-extension://", "ms-browser-extension://"];
+const EXTENSIONS: &[&str] =
+    &["chrome-extension://", "moz-extension://", "safari-extension://", "safari-web-extension://", "ms-browser-extension://"];
 
 /// An error by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +72,8 @@ pub fn name(raw: &RawError<'_>) -> Option<Named> {
     } else if frame.is_empty() && bare_message(&class, &whole).trim_end_matches('.').eq_ignore_ascii_case("script error") {
         SCRIPT_ERROR.to_owned()
     } else {
-        let kind = if class.is_empty() && raw.status > 0 { format!("HTTP {}", raw.status) } else { short_class(&class).to_owned() };
+        let kind =
+            if class.is_empty() && raw.status > 0 { format!("HTTP {}", raw.status) } else { short_class(&class).to_owned() };
         let message = normal_message(&kind, bare_message(&class, &whole));
         format!("{:016x}", hash_text(&format!("{kind}\0{message}\0{frame}")))
     };
@@ -122,7 +134,12 @@ fn normal_message(kind: &str, message: &str) -> String {
             }
             rest = &rest[length..];
         } else if let Some(length) = placeholder(rest) {
-            out.push('#');
+            // A query is no part of what failed: with and without one it is the same address.
+            if rest.starts_with("[query]") && out.ends_with('?') {
+                out.pop();
+            } else {
+                out.push('#');
+            }
             rest = &rest[length..];
         } else if c.is_whitespace() {
             rest = rest.trim_start();
@@ -251,7 +268,12 @@ mod tests {
     type Error = (&'static str, &'static str, &'static str);
 
     fn print((class, message, stack): Error) -> String {
-        let raw = RawError { class: Cow::Borrowed(class), message: Cow::Borrowed(message), stack: Cow::Borrowed(stack), ..RawError::default() };
+        let raw = RawError {
+            class: Cow::Borrowed(class),
+            message: Cow::Borrowed(message),
+            stack: Cow::Borrowed(stack),
+            ..RawError::default()
+        };
         name(&raw).unwrap().fingerprint
     }
 
@@ -277,7 +299,10 @@ mod tests {
             ("trace 3f2a9c1d lost", "trace 8be01f22 lost"),
             ("connect ECONNREFUSED 10.0.0.1:5432", "connect ECONNREFUSED 10.0.7.12:6432"),
             ("client v4.2.1 too old", "client v5.10.0-rc.1 too old"),
-            ("Loading chunk 42 failed. (error: https://shop.example/assets/main.3f2a9c.js)", "Loading chunk 7 failed. (error: https://cdn.example/assets/main.b81e07.js)"),
+            (
+                "Loading chunk 42 failed. (error: https://shop.example/assets/main.3f2a9c.js)",
+                "Loading chunk 7 failed. (error: https://cdn.example/assets/main.b81e07.js)",
+            ),
             ("timeout of 3000ms exceeded", "timeout of 15000ms exceeded"),
             ("card 4111 1111 1111 1111 declined", "card 5500 0000 0000 0004 declined"),
             ("Error at 2026-11-21T07:05:43Z", "Error at 2026-11-22T17:45:00Z"),
@@ -292,7 +317,10 @@ mod tests {
         check_differ(("Error", "authorization failed", ""), ("Error", "capture failed", ""));
         check_differ(("PaymentError", "failed", ""), ("CartError", "failed", ""));
         check_differ(("Error", "x", stack), ("Error", "x", "Error: x\n    at refund (https://shop.example/app.js:1:2)"));
-        check_differ(("TypeError", "x is undefined (reading 'items')", ""), ("TypeError", "x is undefined (reading 'total')", ""));
+        check_differ(
+            ("TypeError", "x is undefined (reading 'items')", ""),
+            ("TypeError", "x is undefined (reading 'total')", ""),
+        );
         check_differ(("Error", "Request failed with status code 502", ""), ("Error", "Request failed with status code 404", ""));
         check_differ(("Error", "GET /api/cart failed", ""), ("Error", "GET /api/order failed", ""));
         check_differ(("HTTP 502", "", ""), ("HTTP 504", "", ""));
@@ -301,14 +329,24 @@ mod tests {
     #[test]
     fn a_deploy_makes_nothing_new() {
         let stack = |file: &'static str| -> &'static str {
-            Box::leak(format!("TypeError: x\n    at submitPayment ({file}:4:39)\n    at t.e (https://shop.example/vendor.js:1:9)").into_boxed_str())
+            Box::leak(
+                format!("TypeError: x\n    at submitPayment ({file}:4:39)\n    at t.e (https://shop.example/vendor.js:1:9)")
+                    .into_boxed_str(),
+            )
         };
         let first = ("TypeError", "x", stack("https://shop.example/assets/main.3f2a9c.js"));
-        for file in ["https://cdn.example:8080/assets/main.deadbeef99.js?v=2", "https://shop.example/assets/main.js", "https://shop.example/assets/main-Bq3xK9_a.js",
-            "https://shop.example/4.2.1/assets/main.8e21ab44cd01f2e3a4b5.js"] {
+        for file in [
+            "https://cdn.example:8080/assets/main.deadbeef99.js?v=2",
+            "https://shop.example/assets/main.js",
+            "https://shop.example/assets/main-Bq3xK9_a.js",
+            "https://shop.example/4.2.1/assets/main.8e21ab44cd01f2e3a4b5.js",
+        ] {
             check_equal(first, ("TypeError", "x", stack(file)));
         }
-        check_equal(first, ("TypeError", "TypeError: x", "submitPayment@https://shop.example/assets/main.77aa01.js:9:1\n@https://x/y.js:1:1"));
+        check_equal(
+            first,
+            ("TypeError", "TypeError: x", "submitPayment@https://shop.example/assets/main.77aa01.js:9:1\n@https://x/y.js:1:1"),
+        );
         check_equal(first, ("TypeError", "Uncaught TypeError: x", first.2));
         check_equal(("shop.payments.PaymentError", "no", ""), ("PaymentError", "no", ""));
     }

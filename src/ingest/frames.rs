@@ -10,13 +10,47 @@ const LINE_BYTES_MAX: usize = 1000;
 
 /// Parts of a path or function that belong to libraries and runtimes.
 const FOREIGN: &[&str] = &[
-    "node_modules/", "/vendor", "vendors~", "vendor.", "webpack/", "webpack:///(", "polyfill", "site-packages", "dist-packages", "/lib/python", "<frozen",
-    "node:", "internal/", "native code", "zone.js", "jquery", "react-dom", "vue.runtime", "sentry", "rollbar", "datadog", "newrelic",
-    "googletagmanager", "framework-",
+    "node_modules/",
+    "/vendor",
+    "vendors~",
+    "vendor.",
+    "webpack/",
+    "webpack:///(",
+    "polyfill",
+    "site-packages",
+    "dist-packages",
+    "/lib/python",
+    "<frozen",
+    "node:",
+    "internal/",
+    "native code",
+    "zone.js",
+    "jquery",
+    "react-dom",
+    "vue.runtime",
+    "sentry",
+    "rollbar",
+    "datadog",
+    "newrelic",
+    "googletagmanager",
+    "framework-",
 ];
 
 /// Packages of Java's runtime and frameworks.
-const FOREIGN_JAVA: &[&str] = &["java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "scala.", "org.springframework.", "org.apache.", "org.hibernate.", "io.netty."];
+const FOREIGN_JAVA: &[&str] = &[
+    "java.",
+    "javax.",
+    "jakarta.",
+    "jdk.",
+    "sun.",
+    "com.sun.",
+    "kotlin.",
+    "scala.",
+    "org.springframework.",
+    "org.apache.",
+    "org.hibernate.",
+    "io.netty.",
+];
 
 /// One frame as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +82,9 @@ fn python(line: &str) -> Option<Frame<'_>> {
 /// `at pay (https://x/app.js:5:63)`, `at https://x/app.js:5:63`, `at shop.Cart.total(Cart.java:12)`
 fn v8_or_java(line: &str) -> Option<Frame<'_>> {
     let text = line.strip_prefix("at ")?;
-    let Some(inner) = text.strip_suffix(')') else { return Some(Frame { function: "", file: without_place(text.trim_start_matches("async ")) }) };
+    let Some(inner) = text.strip_suffix(')') else {
+        return Some(Frame { function: "", file: without_place(text.trim_start_matches("async ")) });
+    };
     let (function, place) = match inner.rsplit_once(" (") {
         Some(parts) => parts,
         None => inner.rsplit_once('(')?,
@@ -184,7 +220,8 @@ fn without_short_hash(stem: &str) -> &str {
 fn is_bundle_hash(part: &str) -> bool {
     let hex = part.bytes().all(|b| b.is_ascii_hexdigit());
     let digit = part.bytes().any(|b| b.is_ascii_digit());
-    hex && (part.len() >= 8 || part.len() >= 6 && digit) || part.len() >= 16 && digit && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    hex && (part.len() >= 8 || part.len() >= 6 && digit)
+        || part.len() >= 16 && digit && part.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// A hash anywhere in a text: hex digits with numbers and letters among them, or a long mixture.
@@ -192,7 +229,8 @@ pub(super) fn is_hash(word: &str) -> bool {
     let hex = word.strip_prefix("0x").unwrap_or(word);
     let digit = hex.bytes().any(|b| b.is_ascii_digit());
     let is_hex = hex.bytes().all(|b| b.is_ascii_hexdigit());
-    digit && is_hex && (hex.len() >= 6 || hex.len() < word.len()) || word.len() >= 16 && digit && word.bytes().all(|b| b.is_ascii_alphanumeric())
+    digit && is_hex && (hex.len() >= 6 || hex.len() < word.len())
+        || word.len() >= 16 && digit && word.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -208,20 +246,40 @@ mod tests {
 
     #[test]
     fn the_first_own_frame_is_found_in_every_language() {
-        check("TypeError: x\n    at submitPayment (https://shop.example/app.js:5:63)\n    at payNow (https://shop.example/app.js:9:57)", "submitPayment (app.js)");
+        check(
+            "TypeError: x\n    at submitPayment (https://shop.example/app.js:5:63)\n    at payNow (https://shop.example/app.js:9:57)",
+            "submitPayment (app.js)",
+        );
         check("Error: x\n    at HTMLButtonElement.<anonymous> (https://shop.example/app.js:22:81)", "app.js");
         check("Error\n    at async Object.load (file:///srv/shop/src/cart.js:3:1)", "load (cart.js)");
-        check("Error\n    at f (/srv/node_modules/express/lib/router.js:1:1)\n    at checkout (/srv/src/checkout.js:2:2)", "checkout (checkout.js)");
+        check(
+            "Error\n    at f (/srv/node_modules/express/lib/router.js:1:1)\n    at checkout (/srv/src/checkout.js:2:2)",
+            "checkout (checkout.js)",
+        );
         check("pay@https://shop.example/main.3f2a9c.js:1:200\n@https://shop.example/x.js:1:1", "pay (main.js)");
         check("[native code]\npay@https://shop.example/app.js:1:2", "pay (app.js)");
-        check("Traceback (most recent call last):\n  File \"/srv/app/views.py\", line 3, in checkout\n    total()\n  File \"/srv/app/cart.py\", line 12, in total\n    1/0\n  File \"/usr/lib/python3.12/decimal.py\", line 9, in div\nZeroDivisionError: x", "total (cart.py)");
-        check("java.lang.IllegalStateException: x\n\tat java.util.List.get(List.java:7)\n\tat com.shop.Cart.total(Cart.java:12)", "Cart.total (Cart.java)");
+        check(
+            "Traceback (most recent call last):\n  File \"/srv/app/views.py\", line 3, in checkout\n    total()\n  File \"/srv/app/cart.py\", line 12, in total\n    1/0\n  File \"/usr/lib/python3.12/decimal.py\", line 9, in div\nZeroDivisionError: x",
+            "total (cart.py)",
+        );
+        check(
+            "java.lang.IllegalStateException: x\n\tat java.util.List.get(List.java:7)\n\tat com.shop.Cart.total(Cart.java:12)",
+            "Cart.total (Cart.java)",
+        );
         check("no stack at all", "");
     }
 
     #[test]
     fn file_names_lose_what_a_build_gave_them() {
-        for name in ["main.js", "main.3f2a9c.js", "main-3f2a9cde.js", "main.deadbeef.js", "main-DfGhJkLm.js", "main.min.js", "main.8e21ab44cd01f2e3a4b5.chunk.js"] {
+        for name in [
+            "main.js",
+            "main.3f2a9c.js",
+            "main-3f2a9cde.js",
+            "main.deadbeef.js",
+            "main-DfGhJkLm.js",
+            "main.min.js",
+            "main.8e21ab44cd01f2e3a4b5.chunk.js",
+        ] {
             let expected = if name.contains("chunk") { "main.chunk.js" } else { "main.js" };
             assert_eq!(file_name(name), expected, "{name}");
         }

@@ -107,7 +107,15 @@ impl Reader<'_> {
     }
 
     /// Reads one line (without its end); blank ones are nothing. For files that are read line by line, `line` is its number.
-    pub fn read_line(&self, text: &[u8], line: u64, clock: &mut ArrivalClock, batch: &mut Batch, scratch: &mut Scratch, report: &mut Report) {
+    pub fn read_line(
+        &self,
+        text: &[u8],
+        line: u64,
+        clock: &mut ArrivalClock,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+        report: &mut Report,
+    ) {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii();
         if text.is_empty() {
             return;
@@ -166,7 +174,13 @@ impl Reader<'_> {
         last.unwrap_or_else(|| Err(invalid(Refusal::Syntax, "an empty element".to_owned())))
     }
 
-    fn push<'e>(&'e self, mut event: RawEvent<'e>, clock: &mut ArrivalClock, batch: &mut Batch, scratch: &mut Scratch) -> Result<(), Refused> {
+    fn push<'e>(
+        &'e self,
+        mut event: RawEvent<'e>,
+        clock: &mut ArrivalClock,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+    ) -> Result<(), Refused> {
         if let Some(site) = self.key_site {
             event.site = Cow::Borrowed(site);
         }
@@ -303,3 +317,7 @@ impl<'a> Iterator for Elements<'a> {
         Some(element)
     }
 }
+
+#[cfg(test)]
+#[path = "native_tests.rs"]
+mod tests;

@@ -228,7 +228,20 @@ impl<'de> Visitor<'de> for Fields<'de> {
 fn is_known(name: &str) -> bool {
     matches!(
         name,
-        "ts" | "type" | "site" | "env" | "page" | "step" | "session" | "count" | "id" | "name" | "value" | "currency" | "event_id" | "job" | "status"
+        "ts" | "type"
+            | "site"
+            | "env"
+            | "page"
+            | "step"
+            | "session"
+            | "count"
+            | "id"
+            | "name"
+            | "value"
+            | "currency"
+            | "event_id"
+            | "job"
+            | "status"
     ) || Dim::parse(name).is_some()
 }
 
@@ -333,7 +346,9 @@ impl<'a> Fields<'a> {
     fn count(&mut self, value: &Scalar<'a>) {
         match *value {
             Scalar::Null => {}
-            Scalar::Number(number) if (1.0..=COUNT_MAX).contains(&number) && number.fract() == 0.0 => self.event.count = number as u32,
+            Scalar::Number(number) if (1.0..=COUNT_MAX).contains(&number) && number.fract() == 0.0 => {
+                self.event.count = number as u32
+            }
             Scalar::Number(number) => {
                 self.note(Problem::Field(format!("field `count`: expected a whole number from 1 to 1000000000, found {number}")));
             }
@@ -348,7 +363,9 @@ impl<'a> Fields<'a> {
             Scalar::Number(_) => Ok(Some(Timestamp(i64::MAX))),
             Scalar::Text(text) => match parse_time(&text) {
                 Some(at) => Ok(Some(at)),
-                None => Err(format!("expected RFC 3339 (2026-11-21T07:05:43Z) or Unix seconds as a number, found `{}`", clip(&text))),
+                None => {
+                    Err(format!("expected RFC 3339 (2026-11-21T07:05:43Z) or Unix seconds as a number, found `{}`", clip(&text)))
+                }
             },
             other => Err(format!("expected RFC 3339 or Unix seconds as a number, found {}", other.kind())),
         };
@@ -384,14 +401,21 @@ impl<'a> Fields<'a> {
             "deploy" => RawKind::Deploy,
             "request" => match status_of("status", &self.status)? {
                 Some(status) => RawKind::Request { status },
-                None => return Err(Problem::Field("field `status` is missing: a request needs the HTTP status it was answered with".to_owned())),
+                None => {
+                    return Err(Problem::Field(
+                        "field `status` is missing: a request needs the HTTP status it was answered with".to_owned(),
+                    ));
+                }
             },
             "heartbeat" => {
                 self.event.job_status = match self.status {
                     Scalar::Text(text) => text,
                     Scalar::Null => Cow::default(),
                     ref other => {
-                        return Err(Problem::Field(format!("field `status`: expected in_progress, ok or error, found {}", other.kind())));
+                        return Err(Problem::Field(format!(
+                            "field `status`: expected in_progress, ok or error, found {}",
+                            other.kind()
+                        )));
                     }
                 };
                 RawKind::Heartbeat
@@ -406,7 +430,9 @@ fn status_of(name: &str, value: &Scalar<'_>) -> Result<Option<u16>, Problem> {
     match *value {
         Scalar::Null => Ok(None),
         Scalar::Number(number) if (100.0..1000.0).contains(&number) && number.fract() == 0.0 => Ok(Some(number as u16)),
-        Scalar::Number(number) => Err(Problem::Field(format!("field `{name}`: expected an HTTP status from 100 to 999, found {number}"))),
+        Scalar::Number(number) => {
+            Err(Problem::Field(format!("field `{name}`: expected an HTTP status from 100 to 999, found {number}")))
+        }
         ref other => Err(Problem::Field(format!("field `{name}`: expected an HTTP status as a number, found {}", other.kind()))),
     }
 }
@@ -433,7 +459,8 @@ fn parse_plain_utc(text: &[u8]) -> Option<Timestamp> {
         24 if text[19] == b'.' => digits(20, 23)?,
         _ => return None,
     };
-    let shaped = text[4] == b'-' && text[7] == b'-' && text[10] == b'T' && text[13] == b':' && text[16] == b':' && text.ends_with(b"Z");
+    let shaped =
+        text[4] == b'-' && text[7] == b'-' && text[10] == b'T' && text[13] == b':' && text[16] == b':' && text.ends_with(b"Z");
     let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
     let (hour, minute, second) = (digits(11, 13)?, digits(14, 16)?, digits(17, 19)?);
     // Days that every month has, and no leap second: the rest is left to the general parser.

@@ -85,8 +85,9 @@ impl Scratch {
             slot.step.clear();
             slot.step.push_str(if step.is_empty() && !page.is_empty() { rules.step_of(&slot.page, page) } else { step });
             slot.series = SeriesKey::hash_of(site, env, &slot.page, &slot.step);
-            remember(&mut slot.asked, &fields);
-            slot.hash = if page.len() <= PAGE_BYTES_MAX { hash } else { 0 };
+            let fits = page.len() <= PAGE_BYTES_MAX;
+            slot.hash = if fits { hash } else { 0 };
+            remember(&mut slot.asked, if fits { &fields } else { &[""; 4] });
         }
         (slot, &mut self.texts)
     }

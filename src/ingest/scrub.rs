@@ -17,9 +17,35 @@ const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
 /// Fields whose value is a secret, whatever it looks like. Compared in lower case without `_` and `-`.
 const SECRET_FIELDS: &[&str] = &[
-    "password", "passwd", "pwd", "pass", "secret", "clientsecret", "token", "accesstoken", "refreshtoken", "idtoken", "authtoken",
-    "csrftoken", "apikey", "xapikey", "key", "authorization", "cookie", "setcookie", "session", "sessionid", "sid", "phpsessid",
-    "jsessionid", "cvv", "cvc", "iban", "auth", "signature", "sig",
+    "password",
+    "passwd",
+    "pwd",
+    "pass",
+    "secret",
+    "clientsecret",
+    "token",
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "authtoken",
+    "csrftoken",
+    "apikey",
+    "xapikey",
+    "key",
+    "authorization",
+    "cookie",
+    "setcookie",
+    "session",
+    "sessionid",
+    "sid",
+    "phpsessid",
+    "jsessionid",
+    "cvv",
+    "cvc",
+    "iban",
+    "auth",
+    "signature",
+    "sig",
 ];
 
 /// Appends `text` to `out` with everything secret masked and every unprintable character made a blank.
@@ -218,7 +244,11 @@ fn scrub_word(word: &str, out: &mut String) {
         return;
     }
     let colons = word.bytes().filter(|b| *b == b':').count();
-    if colons >= 2 && word.len() <= 45 && word.parse::<Ipv6Addr>().is_ok() && (colons > 2 || word.bytes().any(|b| b.is_ascii_digit())) {
+    if colons >= 2
+        && word.len() <= 45
+        && word.parse::<Ipv6Addr>().is_ok()
+        && (colons > 2 || word.bytes().any(|b| b.is_ascii_digit()))
+    {
         out.push_str("[ip]");
         return;
     }
@@ -353,9 +383,20 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_stays() {
-        for text in ["Cannot read properties of undefined (reading 'items')", "web@4.2.1", "trail-running-shoes-00123", "12:30:45",
-            "at submitPayment (https://shop.example/app.js:5:63)", "what? no", "std::io::Error", "order 1234567 for 3 items", "ok @ 5",
-            "PaymentGatewayUnavailableException", "the key is missing", "2026-11-21T07:05:43Z"] {
+        for text in [
+            "Cannot read properties of undefined (reading 'items')",
+            "web@4.2.1",
+            "trail-running-shoes-00123",
+            "12:30:45",
+            "at submitPayment (https://shop.example/app.js:5:63)",
+            "what? no",
+            "std::io::Error",
+            "order 1234567 for 3 items",
+            "ok @ 5",
+            "PaymentGatewayUnavailableException",
+            "the key is missing",
+            "2026-11-21T07:05:43Z",
+        ] {
             check(text, text);
         }
     }
@@ -368,12 +409,15 @@ mod tests {
     }
 
     fn card() -> impl Strategy<Value = String> {
-        (proptest::collection::vec(0u32..10, 12..=18), prop_oneof![Just(""), Just(" "), Just("-")]).prop_map(|(mut digits, sep)| {
-            let sum: u32 = digits.iter().rev().enumerate().map(|(i, d)| if i % 2 == 0 { d * 2 / 10 + d * 2 % 10 } else { *d }).sum();
-            digits.push((10 - sum % 10) % 10);
-            let text: Vec<String> = digits.iter().map(u32::to_string).collect();
-            text.chunks(4).map(|chunk| chunk.concat()).collect::<Vec<_>>().join(sep)
-        })
+        (proptest::collection::vec(0u32..10, 12..=18), prop_oneof![Just(""), Just(" "), Just("-")]).prop_map(
+            |(mut digits, sep)| {
+                let sum: u32 =
+                    digits.iter().rev().enumerate().map(|(i, d)| if i % 2 == 0 { d * 2 / 10 + d * 2 % 10 } else { *d }).sum();
+                digits.push((10 - sum % 10) % 10);
+                let text: Vec<String> = digits.iter().map(u32::to_string).collect();
+                text.chunks(4).map(|chunk| chunk.concat()).collect::<Vec<_>>().join(sep)
+            },
+        )
     }
 
     proptest! {
