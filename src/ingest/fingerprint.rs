@@ -295,7 +295,7 @@ mod tests {
             ("no cart for bob@example.com", "no cart for alice@shop.example"),
             ("GET https://eu1.shop.example:8443/api/cart?x=1 failed", "GET https://us2.shop.example/api/cart failed"),
             ("GET https://shop.example/order/77 failed", "GET https://shop.example/order/8125 failed"),
-            ("id 123e4567-e89b-12d3-a456-426614174000 gone", "id aaaaaaaa-bbbb-4ccc-8ddd-4111111111111 gone"),
+            ("id 123e4567-e89b-12d3-a456-426614174000 gone", "id aaaaaaaa-bbbb-4ccc-8ddd-411111111111 gone"),
             ("trace 3f2a9c1d lost", "trace 8be01f22 lost"),
             ("connect ECONNREFUSED 10.0.0.1:5432", "connect ECONNREFUSED 10.0.7.12:6432"),
             ("client v4.2.1 too old", "client v5.10.0-rc.1 too old"),
