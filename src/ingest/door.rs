@@ -13,6 +13,7 @@ use crate::model::limits::{FUTURE, VALUE_CHARS};
 use crate::model::outcome::Refusal;
 use crate::model::{Batch, Dim, Event, Kind, Outcome, Text, Timestamp};
 
+use super::fingerprint::Named;
 use super::page::PageRules;
 use super::raw::{RawError, RawEvent, RawKind};
 use super::salt::Salts;
@@ -215,7 +216,7 @@ impl Door {
         event.part = batch.errors.len() as u32;
         let (named, texts) = scratch.error(raw);
         // A failed request is an error of the site whatever its stack says.
-        let unnamed = Default::default();
+        let unnamed = Named::default();
         let named = named.unwrap_or(&unnamed);
         let part = ErrorPart {
             class: batch.intern(&named.class, texts),

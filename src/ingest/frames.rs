@@ -142,7 +142,7 @@ impl Frame<'_> {
 
     /// The function's own name. Receivers differ between browsers; names of one or two letters are a minifier's.
     fn function_name(&self) -> String {
-        let java = self.file.ends_with(".java") || self.file.ends_with(".kt");
+        let java = matches!(self.file.rsplit('.').next(), Some("java" | "kt"));
         let plain = self.function.trim_end_matches(['<', '/', '*']);
         let mut parts = plain.rsplit(['.', '/']).filter(|part| !part.is_empty());
         let last = parts.next().unwrap_or_default();

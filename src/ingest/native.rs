@@ -90,18 +90,13 @@ impl Reader<'_> {
             let end = memchr(b'\n', rest).unwrap_or(rest.len());
             let mut next = (end + 1).min(rest.len());
             let text = rest[..end].trim_ascii();
-            let lines_more = match self.spread_object(text, rest) {
-                Some((end, lines)) => {
-                    self.read_line(&rest[..end], line, clock, batch, scratch, report);
-                    next = end;
-                    lines
-                }
-                None => {
-                    self.read_line(text, line, clock, batch, scratch, report);
-                    0
-                }
-            };
-            line += lines_more;
+            if let Some((end, more_lines)) = self.spread_object(text, rest) {
+                self.read_line(&rest[..end], line, clock, batch, scratch, report);
+                next = end;
+                line += more_lines;
+            } else {
+                self.read_line(text, line, clock, batch, scratch, report);
+            }
             rest = &rest[next..];
         }
     }
@@ -158,9 +153,9 @@ impl Reader<'_> {
         report: &mut Report,
     ) -> Result<(), Refused> {
         let Ok(text) = std::str::from_utf8(text) else { return Err(invalid(Refusal::Syntax, "not UTF-8".to_owned())) };
-        let mut items = serde_json::Deserializer::from_str(text).into_iter::<Line<'_>>();
+        let items = serde_json::Deserializer::from_str(text).into_iter::<Line<'_>>();
         let mut last = None;
-        while let Some(item) = items.next() {
+        for item in items {
             if let Some(before) = last.take() {
                 report.note(line, before);
             }

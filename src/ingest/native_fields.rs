@@ -300,6 +300,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "`Nested` calls it as it calls `tag`, which keeps the name")]
     fn error_field(&mut self, name: Cow<'a, str>, value: Scalar<'a>) {
         let error = &mut self.event.error;
         let target = match &*name {

@@ -340,7 +340,7 @@ fn holds_card(run: &[u8]) -> bool {
             .enumerate()
             .map(|(i, digit)| u32::from(if i % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit }))
             .sum();
-        sum % 10 == 0
+        sum.is_multiple_of(10)
     };
     CARD_DIGITS.into_iter().any(|len| digits.windows(len).any(luhn))
 }
@@ -415,7 +415,7 @@ mod tests {
                     digits.iter().rev().enumerate().map(|(i, d)| if i % 2 == 0 { d * 2 / 10 + d * 2 % 10 } else { *d }).sum();
                 digits.push((10 - sum % 10) % 10);
                 let text: Vec<String> = digits.iter().map(u32::to_string).collect();
-                text.chunks(4).map(|chunk| chunk.concat()).collect::<Vec<_>>().join(sep)
+                text.chunks(4).map(<[String]>::concat).collect::<Vec<_>>().join(sep)
             },
         )
     }
