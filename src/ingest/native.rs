@@ -92,8 +92,15 @@ impl Reader<'_> {
             let text = rest[..end].trim_ascii();
             if let Some((end, more_lines)) = self.spread_object(text, rest) {
                 self.read_line(&rest[..end], line, clock, batch, scratch, report);
-                next = end;
                 line += more_lines;
+                let tail = memchr(b'\n', &rest[end..]).map_or(rest.len(), |at| end + at);
+                if rest[end..tail].trim_ascii().is_empty() {
+                    next = (tail + 1).min(rest.len());
+                } else {
+                    // Something follows on the object's last line: it is read as that line.
+                    next = end;
+                    line -= 1;
+                }
             } else {
                 self.read_line(text, line, clock, batch, scratch, report);
             }

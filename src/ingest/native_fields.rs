@@ -348,7 +348,7 @@ impl<'a> Fields<'a> {
         match *value {
             Scalar::Null => {}
             Scalar::Number(number) if (1.0..=COUNT_MAX).contains(&number) && number.fract() == 0.0 => {
-                self.event.count = number as u32
+                self.event.count = number as u32;
             }
             Scalar::Number(number) => {
                 self.note(Problem::Field(format!("field `count`: expected a whole number from 1 to 1000000000, found {number}")));

@@ -61,6 +61,11 @@ fn every_way_to_space_events_is_read() {
     check("[]", 0, &[]);
     check(&format!("[{VIEW}]\n[{VIEW},{VIEW}]"), 3, &[]);
     check(&format!("{pretty}\n{VIEW}\n{pretty}"), 3, &[]);
+    check(
+        &format!("{pretty}\nx\n{pretty}y\n"),
+        2,
+        &["8: not JSON: unexpected character at column 1", "15: not JSON: unexpected character at column 1"],
+    );
 }
 
 #[test]
