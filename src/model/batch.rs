@@ -65,6 +65,23 @@ impl Batch {
         Text { start, len: text.len() as u32, hash: hash_text(text) as u32 }
     }
 
+    /// As [`add_text`](Self::add_text), but a text that this batch holds already where `memo` says is not stored again. `memo` is
+    /// a table of a power of two handles, of any batch: what does not fit this one is replaced.
+    pub fn intern(&mut self, text: &str, memo: &mut [Text]) -> Text {
+        if text.is_empty() || memo.is_empty() {
+            return self.add_text(text);
+        }
+        let hash = hash_text(text) as u32;
+        let slot = hash as usize & (memo.len() - 1);
+        let known = memo[slot];
+        let start = known.start as usize;
+        if known.hash == hash && self.text.get(start..start + known.len as usize) == Some(text) {
+            return known;
+        }
+        memo[slot] = self.add_text(text);
+        memo[slot]
+    }
+
     /// The text of a handle of this batch.
     pub fn str(&self, text: Text) -> &str {
         &self.text[text.start as usize..text.start as usize + text.len as usize]
