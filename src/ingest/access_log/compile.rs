@@ -255,7 +255,7 @@ fn join(tokens: Vec<Token>) -> Result<Format, LogFormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::access_log::{Access, LineError, Method};
+    use crate::ingest::access_log::{Access, LineError};
 
     #[track_caller]
     fn check(format: &str, line: &str, target: &str, status: u16) {
@@ -303,8 +303,24 @@ mod tests {
         );
         let line = b"shop.example:80|POST|/pay|a=b|201|1795246675.000|-|UA|DE|f00|secret";
         let access = format.unwrap().parse(line).unwrap();
-        insta::assert_debug_snapshot!(access, @"");
-        assert_eq!(access.method, Method::Post);
+        insta::assert_debug_snapshot!(access, @r#"
+        Access {
+            at: Some(
+                Timestamp(
+                    1795246675000,
+                ),
+            ),
+            method: Post,
+            target: "/pay",
+            query: "a=b",
+            status: 201,
+            referer: "",
+            user_agent: "UA",
+            host: "shop.example",
+            country: "DE",
+            id: "f00",
+        }
+        "#);
     }
 
     #[test]

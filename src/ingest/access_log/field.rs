@@ -129,10 +129,7 @@ fn request(line: Cow<'_, str>) -> (Method, Cow<'_, str>) {
     let Some(blank) = memchr(b' ', line.as_bytes()) else { return (Method::None, Cow::Borrowed("")) };
     let method = method(&line[..blank]);
     let start = blank + 1;
-    let end = match memmem::rfind(line.as_bytes(), b" HTTP/") {
-        Some(at) if at >= start => at,
-        _ => line.len(),
-    };
+    let end = protocol(line.as_bytes()).filter(|at| *at >= start).unwrap_or(line.len());
     if method == Method::None {
         return (method, Cow::Borrowed(""));
     }
@@ -141,6 +138,13 @@ fn request(line: Cow<'_, str>) -> (Method, Cow<'_, str>) {
         Cow::Owned(line) => Cow::Owned(line[start..end].to_owned()),
     };
     (method, target)
+}
+
+/// Where the protocol starts that ends a request line; it is nearly always ` HTTP/1.1` or as long.
+fn protocol(line: &[u8]) -> Option<usize> {
+    const MARK: &[u8] = b" HTTP/";
+    let usual = line.len().checked_sub(MARK.len() + 3)?;
+    if line[usual..].starts_with(MARK) { Some(usual) } else { memmem::rfind(line, MARK) }
 }
 
 fn method(name: &str) -> Method {

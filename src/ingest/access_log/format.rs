@@ -61,9 +61,10 @@ fn length(rest: &[u8], field: Field, literal: &[u8]) -> Option<usize> {
         _ => 0,
     };
     loop {
-        from = if literal[0] == b'"' { closing_quote(rest, from)? } else { from + memmem::find(rest.get(from..)?, literal)? };
+        from = if literal[0] == b'"' { closing_quote(rest, from)? } else { from + memchr(literal[0], rest.get(from..)?)? };
         // A list goes on behind its commas, and behind the colons nginx puts between groups of servers.
-        let goes_on = field == Field::SkipList && matches!(rest[..from].last(), Some(b',' | b':'));
+        let goes_on =
+            field == Field::SkipList && (matches!(rest[..from].last(), Some(b',' | b':')) || rest[from..].starts_with(b" : "));
         if rest[from..].starts_with(literal) && !goes_on {
             return Some(from);
         }

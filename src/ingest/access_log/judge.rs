@@ -70,12 +70,21 @@ pub fn judge<'a>(access: &'a Access<'_>, agents: &mut Agents) -> Meaning<'a> {
 
 /// Path and query of a target; a target in absolute form loses its host.
 fn split(target: &str) -> (&str, &str) {
-    let target = match target.split_once("://") {
-        Some(("http" | "https", rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
-        _ => target,
+    let target = if target.starts_with('/') {
+        target
+    } else {
+        match target.split_once("://") {
+            Some(("http" | "https", rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+            _ => target,
+        }
     };
-    let target = target.split('#').next().unwrap_or("");
-    target.split_once('?').unwrap_or((target, ""))
+    let mut parts = memchr::memchr2_iter(b'?', b'#', target.as_bytes());
+    let Some(end) = parts.next() else { return (target, "") };
+    if target.as_bytes()[end] == b'#' {
+        return (&target[..end], "");
+    }
+    let query = &target[end + 1..];
+    (&target[..end], query.split('#').next().unwrap_or(""))
 }
 
 /// Paths that only machines ask for: health checks, metrics, hidden files, and what is no path at all (`*`, `host:443`).
@@ -109,7 +118,7 @@ fn is_probe(path: &str) -> bool {
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     PATHS.contains(&trimmed)
         || ["/healthz/", "/health/", "/actuator/health/"].iter().any(|prefix| path.starts_with(prefix))
-        || path.contains("/.")
+        || memchr::memchr_iter(b'.', path.as_bytes()).any(|dot| path.as_bytes()[dot - 1] == b'/')
 }
 
 /// Files that a page is made of, or that machines read: by the ending of the last part of the path.
