@@ -62,6 +62,7 @@ pub struct Access<'a> {
 
 impl Access<'_> {
     /// The same without a borrow of the line.
+    #[must_use]
     pub fn into_owned(self) -> Access<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Access {
@@ -141,49 +142,6 @@ impl LogParser {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn tmp_speed() {
-        for (format, log) in [
-            (LogFormat::Combined, include_str!("../../tests/fixtures/access_log/syslog.txt").to_owned()),
-            (
-                LogFormat::Json,
-                include_str!("../../tests/fixtures/access_log/formats.txt")
-                    .split("### ")
-                    .nth(3)
-                    .unwrap()
-                    .split_once('\n')
-                    .unwrap()
-                    .1
-                    .to_owned(),
-            ),
-            (
-                LogFormat::Custom(
-                    r#"$remote_addr - $remote_user [$time_local] "$request" $status $bytes "$http_referer" "$http_user_agent""#
-                        .into(),
-                ),
-                include_str!("../../tests/fixtures/access_log/syslog.txt").to_owned(),
-            ),
-        ] {
-            let parser = LogParser::new(&format).unwrap();
-            let mut agents = Agents::default();
-            let lines: Vec<&[u8]> = log.lines().map(str::as_bytes).collect();
-            let start = std::time::Instant::now();
-            let (mut n, mut views) = (0, 0);
-            while n < 2_000_000 {
-                for line in &lines {
-                    if let Ok(access) = parser.parse(line) {
-                        if let Meaning::View(view) = judge(&access, &mut agents) {
-                            views += view.page.len();
-                        }
-                    }
-                    n += 1;
-                }
-            }
-            let one = start.elapsed().as_nanos() as usize / n;
-            println!("{format:?}: {one} ns a line, {views}");
-        }
-    }
-
     use std::collections::BTreeMap;
 
     use super::*;
@@ -254,6 +212,19 @@ mod tests {
             };
             assert_eq!(count(&format, lines), expected, "{format:?}");
         }
+    }
+
+    #[test]
+    fn records_of_shippers_are_views_and_errors() {
+        let fluent = r#"[{"date":1795246711.4,"remote":"203.0.113.0","host":"shop.example","method":"GET","path":"/cart","code":"200","referer":"https://shop.example/","agent":"Mozilla/5.0"},
+            {"date":1795246711.5,"log":"203.0.113.5 - - [21/Nov/2026:07:38:31 +0000] \"POST /pay HTTP/1.1\" 500 170 \"-\" \"Mozilla/5.0\""}]"#;
+        let vector = r#"{"agent":"Mozilla/5.0","host":"web-1","message":"GET /cart","method":"GET","path":"/cart","request":"GET /cart HTTP/1.1","source_type":"file","status":404,"referer":"https://shop.example/","timestamp":"2026-11-21T07:38:31.123456789Z"}"#;
+        let mut lines = Vec::new();
+        for body in [fluent, vector] {
+            records(body.as_bytes(), |record| lines.push(String::from_utf8(record.unwrap().to_vec()).unwrap()));
+        }
+        let counts = count(&LogFormat::Json, &lines.join("\n"));
+        assert_eq!(text(&counts), "error /pay HTTP 500: 1\nview /cart: 2\nview /pay: 1");
     }
 
     #[test]

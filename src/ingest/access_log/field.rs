@@ -191,7 +191,7 @@ pub(super) fn time_of(raw: &[u8]) -> Result<Option<Timestamp>, LineError> {
         Ok(number) => return from_number(number).map(Some),
         Err(_) => Timestamp::parse_rfc3339(text),
     };
-    at.filter(in_range).map(Some).ok_or(LineError::Time)
+    at.and_then(in_range).map(Some).ok_or(LineError::Time)
 }
 
 /// A time as a number since the epoch: seconds, milli-, micro- or nanoseconds, told apart by size.
@@ -202,15 +202,18 @@ pub(super) fn from_number(number: f64) -> Result<Timestamp, LineError> {
         n if n < 1e17 => n / 1e3,
         n => n / 1e6,
     };
-    Some(Timestamp(millis.round() as i64)).filter(in_range).ok_or(LineError::Time)
+    in_range(Timestamp(millis.round() as i64)).ok_or(LineError::Time)
 }
 
-fn in_range(at: &Timestamp) -> bool {
-    (Timestamp::MIN..=Timestamp::MAX).contains(at)
+/// The time, if it is one that an event may carry.
+fn in_range(at: Timestamp) -> Option<Timestamp> {
+    (Timestamp::MIN..=Timestamp::MAX).contains(&at).then_some(at)
 }
 
 /// Bytes of `21/Nov/2026:07:37:55 +0000`.
 pub(super) const TIME_LOCAL: usize = 26;
+
+const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
 
 /// `21/Nov/2026:07:37:55 +0000`, read by position: this runs once for every line.
 pub(super) fn time_local(raw: &[u8]) -> Option<Timestamp> {
@@ -222,7 +225,6 @@ pub(super) fn time_local(raw: &[u8]) -> Option<Timestamp> {
         raw[from..to].iter().try_fold(0, |sum: i64, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
     };
     let (day, year, hour, minute, second) = (number(0, 2)?, number(7, 11)?, number(12, 14)?, number(15, 17)?, number(18, 20)?);
-    const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let month = MONTHS.chunks_exact(3).position(|name| name == &raw[3..6])? as i64 + 1;
     let zone = number(22, 24)? * 60 + number(24, 26)?;
     let zone = match raw[21] {
@@ -234,7 +236,7 @@ pub(super) fn time_local(raw: &[u8]) -> Option<Timestamp> {
         return None;
     }
     let secs = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - zone * 60;
-    Some(Timestamp::from_secs(secs)).filter(in_range)
+    in_range(Timestamp::from_secs(secs))
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar: years are counted from March, so that leap days come last.
@@ -263,7 +265,7 @@ pub(super) fn without_syslog(line: &[u8]) -> &[u8] {
         let end = if rest.first() == Some(&b'[') { memmem::find(rest, b"] ").map(|at| at + 2) } else { Some(2) };
         return end.and_then(|end| rest.get(end..)).map_or(line, <[u8]>::trim_ascii_start);
     }
-    memmem::find(rest, b": ").map_or(line, |at| &rest[at + 2..])
+    memchr::memchr_iter(b':', rest).find(|at| rest.get(at + 1) == Some(&b' ')).map_or(line, |at| &rest[at + 2..])
 }
 
 #[cfg(test)]

@@ -13,20 +13,19 @@ pub fn records<'a>(body: &'a [u8], mut visit: impl FnMut(Option<&'a [u8]>)) {
     if rest.first() == Some(&b'[')
         && let Ok(list) = serde_json::from_slice::<Vec<&RawValue>>(rest)
     {
-        list.into_iter().for_each(|record| visit(Some(as_bytes(record))));
+        for record in list {
+            visit(Some(as_bytes(record)));
+        }
         return;
     }
     while !rest.is_empty() {
         let mut json = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
-        match json.next() {
-            Some(Ok(record)) => {
-                visit(Some(as_bytes(record)));
-                rest = rest[json.byte_offset()..].trim_ascii_start();
-            }
-            _ => {
-                visit(None);
-                rest = memchr(b'\n', rest).map_or(b"".as_slice(), |end| rest[end..].trim_ascii_start());
-            }
+        if let Some(Ok(record)) = json.next() {
+            visit(Some(as_bytes(record)));
+            rest = rest[json.byte_offset()..].trim_ascii_start();
+        } else {
+            visit(None);
+            rest = memchr(b'\n', rest).map_or(b"".as_slice(), |end| rest[end..].trim_ascii_start());
         }
     }
 }
