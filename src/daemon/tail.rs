@@ -248,7 +248,10 @@ impl Follow {
     fn open(path: &Path) -> io::Result<Option<Self>> {
         let opened = std::fs::metadata(path).and_then(|meta| if meta.is_file() { File::open(path) } else { Err(not_a_file()) });
         match opened {
-            Ok(file) => Ok(Some(Self { position: Position::start_of(&file)?, file })),
+            Ok(file) => {
+                let position = Position::start_of(&file)?;
+                Ok(Some(Self { file, position }))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

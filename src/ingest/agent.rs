@@ -259,7 +259,8 @@ const HEADER_BYTES: usize = 512;
 
 /// Reads a header. Slow against a log's pace (some microseconds): use [`Agents`] for streams.
 pub fn parse(header: &str) -> Agent {
-    let header = &header[..header.floor_char_boundary(HEADER_BYTES)];
+    let cut = (0..=header.len().min(HEADER_BYTES)).rev().find(|at| header.is_char_boundary(*at));
+    let header = &header[..cut.unwrap_or(0)];
     let first = |table: &[Row]| {
         let hit = table.iter().find(|(marks, _)| marks.iter().all(|mark| header.contains(mark)));
         hit.map_or("", |(_, name)| name)

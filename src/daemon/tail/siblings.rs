@@ -99,10 +99,10 @@ pub(super) fn after(path: &Path, current: &Follow) -> io::Result<Vec<PathBuf>> {
     let mut files = rotated(path)?;
     let mut here = None;
     for (index, file) in files.iter().enumerate() {
-        if let Some(other) = Follow::open(file)? {
-            if (other.position.device, other.position.inode) == (current.position.device, current.position.inode) {
-                here = Some(index);
-            }
+        let same =
+            |other: &Follow| (other.position.device, other.position.inode) == (current.position.device, current.position.inode);
+        if Follow::open(file)?.as_ref().is_some_and(same) {
+            here = Some(index);
         }
     }
     if let Some(index) = here {

@@ -83,10 +83,9 @@ impl<'a> Record<'a> {
             },
             Slot::Field(Field::Time, rank) if rank > self.time_rank => match time_of(text.as_bytes()) {
                 Ok(Some(at)) => (self.access.at, self.time_rank) = (Some(at), rank),
-                Ok(None) => {}
-                // A better time may follow; without any, the arrival serves.
                 Err(error) if rank > 1 => self.error = Some(error),
-                Err(_) => {}
+                // A better time may follow; without any, the arrival serves.
+                Ok(None) | Err(_) => {}
             },
             Slot::Field(Field::Time, _) => {}
             Slot::Field(field @ (Field::Request | Field::Target), rank) => {
