@@ -144,6 +144,8 @@ impl LogParser {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::ingest::agent::Agents;
 
@@ -234,5 +236,29 @@ mod tests {
         let access = LogParser::new(&LogFormat::Combined).unwrap().parse(line).unwrap();
         let shown = format!("{access:?}");
         assert!(!shown.contains("203.0.113.77") && !shown.contains("anna"), "{shown}");
+    }
+
+    proptest! {
+        /// Lines of the fixtures with a stretch overwritten, and plain noise.
+        #[test]
+        fn no_line_stops_the_reader(noise in proptest::collection::vec(any::<u8>(), 0..60), pick in 0_usize..50, at in 0_usize..300) {
+            let log = include_str!("../../tests/fixtures/access_log/formats.txt");
+            let mut line = log.lines().nth(pick % log.lines().count()).unwrap_or("").as_bytes().to_vec();
+            let at = at.min(line.len());
+            let end = (at + noise.len() / 2).min(line.len());
+            line.splice(at..end, noise.iter().copied());
+            let custom = LogFormat::Custom(r#"$time_local $host$uri $upstream_addr "$request" $request $status"#.into());
+            for format in [LogFormat::Combined, LogFormat::Json, custom] {
+                let parser = LogParser::new(&format).unwrap();
+                for line in [&line, &noise] {
+                    if let Ok(access) = parser.parse(line) {
+                        prop_assert!((100..600).contains(&access.status));
+                        judge(&access, &mut Agents::default());
+                    }
+                }
+            }
+            let _ = LogParser::new(&LogFormat::Custom(String::from_utf8_lossy(&noise).into_owned()));
+            let _ = LogParser::new(&LogFormat::Custom(String::from_utf8_lossy(&line).into_owned()));
+        }
     }
 }
