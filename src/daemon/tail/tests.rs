@@ -29,7 +29,7 @@ impl Log {
 
     /// Makes room for a new `.1`.
     fn shift(&self) {
-        let last = (1..).take_while(|number| self.rotated(*number).exists()).last().unwrap_or(0);
+        let last = (1..1000).take_while(|number| self.rotated(*number).exists()).last().unwrap_or(0);
         for number in (1..=last).rev() {
             fs::rename(self.rotated(number), self.rotated(number + 1)).unwrap();
         }
