@@ -21,3 +21,6 @@ pub use native::{Rejected, Report};
 pub use raw::{RawError, RawEvent, RawKind};
 pub use salt::Salts;
 pub use scratch::Scratch;
+//! (to come)
+pub mod access_log;
+pub mod agent;
