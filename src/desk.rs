@@ -50,6 +50,8 @@ pub struct DeskConfig {
 pub enum Input {
     /// An alert began to fire, or is over.
     Transition(Box<Transition>),
+    /// Several at once: what changes at the same time is told together.
+    Transitions(Vec<Transition>),
     /// Time passed.
     Tick,
     /// The configuration is a new one.
@@ -158,7 +160,7 @@ impl Desk {
         outbox.set_fallbacks(fallbacks(&config.receivers), false);
         // Nobody will answer for what was on its way: the lease is over.
         for queued in outbox.queue.values_mut() {
-            queued.leased = queued.leased.map(|_| Timestamp(0));
+            queued.leased = queued.leased.map(|_| Timestamp(i64::MIN));
         }
         let by_key = restored.incidents.values().map(|i| (i.key, i.number)).collect();
         Self {
@@ -190,6 +192,7 @@ impl Desk {
         match input {
             Input::Tick => {}
             Input::Transition(transition) => self.transition(now, *transition),
+            Input::Transitions(transitions) => transitions.into_iter().for_each(|t| self.transition(now, t)),
             Input::SetConfig(config) => {
                 self.outbox.set_fallbacks(fallbacks(&config.receivers), true);
                 self.config = *config;

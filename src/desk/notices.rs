@@ -101,8 +101,12 @@ impl Desk {
         for target in plan.into_iter().map(|p| p.target) {
             let told = group.told.get(&name(&target));
             let reference = told.and_then(|t| t.reference.clone());
-            let reason = if told.is_some() { reason } else { Reason::Fire };
-            group.told.entry(name(&target)).or_insert_with(|| Told { target: target.clone(), reference: None });
+            // While a broken target's fallback hears instead, the target itself is not told.
+            let instead = self.outbox.is_closed(now, &target) && group.told.values().any(|t| t.target.receiver != group.receiver);
+            let reason = if told.is_some() || instead { reason } else { Reason::Fire };
+            if !instead {
+                group.told.entry(name(&target)).or_insert_with(|| Told { target: target.clone(), reference: None });
+            }
             self.outbox.enqueue(now, target, Notification { reason, ..notification.clone() }, reference);
         }
     }
@@ -177,7 +181,7 @@ impl Desk {
             match heard {
                 Heard::Reference(note, target, reference) => {
                     let set = |told: &mut BTreeMap<String, Told>| {
-                        told.entry(name(&target)).and_modify(|t| t.reference = Some(reference));
+                        told.entry(name(&target)).and_modify(|t| drop(t.reference.get_or_insert(reference)));
                     };
                     self.with_told(&note, set);
                 }

@@ -27,11 +27,7 @@ impl Desk {
             }
             let picked = route.group_by.pick(&labels);
             let name = (route.receiver.clone(), format!("{}:{picked}", route.path));
-            let name = if self.groups.contains_key(&name) {
-                name
-            } else {
-                self.open_group(now, &route, name, picked, &site)
-            };
+            let name = if self.groups.contains_key(&name) { name } else { self.open_group(now, &route, name, picked, &site) };
             if let Some(group) = self.groups.get_mut(&name) {
                 group.orphan = false;
                 group.joined = now;
@@ -46,7 +42,14 @@ impl Desk {
     }
 
     /// Makes the group, or names the storm's that takes its place.
-    fn open_group(&mut self, now: Timestamp, route: &Route, name: (String, String), labels: Labels, site: &str) -> (String, String) {
+    fn open_group(
+        &mut self,
+        now: Timestamp,
+        route: &Route,
+        name: (String, String),
+        labels: Labels,
+        site: &str,
+    ) -> (String, String) {
         let storm_labels = Labels::new().with("site", site);
         let storm = (route.receiver.clone(), format!("storm:{storm_labels}"));
         let lasts = self.groups.get(&storm).is_some_and(|g| now.since(g.joined) <= STORM_WITHIN);

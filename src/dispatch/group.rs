@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(group.decide(at(1030), &fires), (Some(Reason::Repeat), None));
         let worse = standing(true, Severity::P0, false);
         assert_eq!(group.decide(at(31), &worse), (None, Some(at(330))));
-        assert_eq!(group.decide(at(330), &worse), (Some(Reason::Update), None));
+        assert_eq!(group.decide(at(330), &worse), (Some(Reason::Update), Some(at(1030))));
     }
 
     #[test]

@@ -101,11 +101,16 @@ mod tests {
 
     #[track_caller]
     fn check(labels: Labels, expected: &str) {
-        let tree = route("root", None, false, vec![
-            route("all", Some(("team", "web")), true, vec![route("deep", Some(("severity", "P0")), false, vec![])]),
-            route("first", Some(("site", "shop")), false, vec![]),
-            route("second", Some(("site", "shop")), false, vec![]),
-        ]);
+        let tree = route(
+            "root",
+            None,
+            false,
+            vec![
+                route("all", Some(("team", "web")), true, vec![route("deep", Some(("severity", "P0")), false, vec![])]),
+                route("first", Some(("site", "shop")), false, vec![]),
+                route("second", Some(("site", "shop")), false, vec![]),
+            ],
+        );
         let found: Vec<_> = tree.find(&labels).iter().map(|r| r.path.clone()).collect();
         assert_eq!(found.join(" "), expected);
     }

@@ -130,6 +130,12 @@ impl Outbox {
         }
     }
 
+    /// Whether a target is broken, with a fallback that takes its messages until it is tried again.
+    pub fn is_closed(&self, now: Timestamp, target: &Target) -> bool {
+        let stopped = self.targets.get(target).and_then(|s| s.stopped.as_ref());
+        stopped.is_some_and(|s| now < s.probe_at) && self.has_fallback(target)
+    }
+
     /// Leases what is due: the caller sends it and answers with [`Outbox::done`].
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Delivery> {
         self.expire(now);
@@ -240,7 +246,10 @@ impl Outbox {
     /// The waiting message of a chain, other than `not`.
     fn waiting(&self, delivery: &Delivery) -> Option<u64> {
         let same = |d: &Delivery| d.notification.dedup_key == delivery.notification.dedup_key && d.target == delivery.target;
-        self.queue.values().find(|q| q.leased.is_none() && q.delivery.id != delivery.id && same(&q.delivery)).map(|q| q.delivery.id)
+        self.queue
+            .values()
+            .find(|q| q.leased.is_none() && q.delivery.id != delivery.id && same(&q.delivery))
+            .map(|q| q.delivery.id)
     }
 
     /// Puts a message into the queue, in the place of one that waits, or hands it to the fallback of a broken target.
@@ -253,9 +262,9 @@ impl Outbox {
         if self.queue.values().any(twin) {
             return;
         }
-        let closed = self.targets.get(&delivery.target).is_some_and(|s| s.stopped.as_ref().is_some_and(|s| now < s.probe_at));
+        let closed = self.is_closed(now, &delivery.target);
         let queued = Queued { delivery, leased: None, last_error: String::new() };
-        if closed && hops < HOPS_MAX && self.has_fallback(&queued.delivery.target) {
+        if closed && hops < HOPS_MAX {
             return self.reroute(now, queued, hops);
         }
         match self.waiting(&queued.delivery).and_then(|older| self.queue.remove(&older)) {
@@ -303,9 +312,8 @@ impl Outbox {
 
     /// Drops a message that will not be told any more because its incident is over and its target hears of no ends.
     pub fn fold(&mut self, now: Timestamp, dedup_key: &str, target: &Target) {
-        let waits = |q: &&Queued| {
-            q.leased.is_none() && q.delivery.notification.dedup_key == dedup_key && q.delivery.target == *target
-        };
+        let waits =
+            |q: &&Queued| q.leased.is_none() && q.delivery.notification.dedup_key == dedup_key && q.delivery.target == *target;
         let ids: Vec<u64> = self.queue.values().filter(waits).map(|q| q.delivery.id).collect();
         for queued in ids.iter().filter_map(|id| self.queue.remove(id)).collect::<Vec<_>>() {
             self.settle(now, queued, End::Folded, "over before it was told");
@@ -327,7 +335,7 @@ impl Outbox {
         if let Some(id) = self.waiting(&queued.delivery)
             && let Some(next) = self.queue.get_mut(&id)
         {
-            next.delivery.reference = reference.clone().or_else(|| next.delivery.reference.take());
+            next.delivery.reference = next.delivery.reference.take().or_else(|| reference.clone());
             self.dirty.insert(id);
         }
         if let Some(reference) = reference {

@@ -213,13 +213,9 @@ fn write(tx: &Transaction<'_>, record: &Record) -> Result<()> {
         ),
         Record::IncidentClosed(number) => run("UPDATE incidents SET live = 0 WHERE number = ?1", params![*number as i64]),
         Record::Group(g) => run("INSERT OR REPLACE INTO groups VALUES (?1, ?2, ?3)", params![g.receiver, g.key, json(g)?]),
-        Record::GroupGone(receiver, key) => {
-            run("DELETE FROM groups WHERE receiver = ?1 AND key = ?2", params![receiver, key])
-        }
+        Record::GroupGone(receiver, key) => run("DELETE FROM groups WHERE receiver = ?1 AND key = ?2", params![receiver, key]),
         Record::Delivery(q) => run(delivery, params![q.delivery.id as i64, "queued", q.delivery.created.0, "", json(q)?]),
-        Record::Settled(s) => {
-            run(delivery, params![s.delivery.id as i64, s.end.as_str(), s.at.0, s.detail, json(s)?])
-        }
+        Record::Settled(s) => run(delivery, params![s.delivery.id as i64, s.end.as_str(), s.at.0, s.detail, json(s)?]),
         Record::Target(t) => {
             let name = format!("{}/{}/{}", t.target.receiver, t.target.channel, t.target.index);
             run("INSERT OR REPLACE INTO targets VALUES (?1, ?2)", params![name, json(t)?])
