@@ -23,7 +23,7 @@ use crate::dispatch::inhibit::InhibitRule;
 use crate::dispatch::time_interval::TimeInterval;
 use crate::dispatch::{Group, Route, Silence};
 use crate::model::delivery::Target;
-use crate::model::{AttemptResult, Delivery, State, Timestamp, Transition, TransitionId};
+use crate::model::{AttemptResult, Delivery, Finding, State, Timestamp, Transition, TransitionId};
 use crate::outbox::target::fallbacks;
 use crate::outbox::{End, Outbox, Queued, ReceiverPlan};
 
@@ -184,6 +184,8 @@ impl Desk {
 
     /// Takes one input at `now`, and says what is to be done.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
+        // A clock that was set back does not bring back what was.
+        let now = self.last_handled.map_or(now, |last| last.max(now));
         let mut all = std::mem::take(&mut self.rebind);
         if all {
             self.rebind(now);
@@ -220,7 +222,7 @@ impl Desk {
             }
         }
         all |= self.silences.values().any(|s| s.ends_at <= now && self.last_handled.is_none_or(|last| last < s.ends_at));
-        self.last_handled = self.last_handled.max(Some(now));
+        self.last_handled = Some(now);
         self.note_heard();
         self.notify(now, all);
         let sends = self.outbox.take_due(now);
@@ -269,7 +271,8 @@ impl Desk {
         &self.taken
     }
 
-    fn transition(&mut self, now: Timestamp, transition: Transition) {
+    fn transition(&mut self, now: Timestamp, mut transition: Transition) {
+        make_finite(&mut transition.finding);
         let id = transition.id;
         if self.taken.get(&id.shard).is_some_and(|newest| id <= *newest) {
             self.counts.push(Count::Ignored(id));
@@ -376,5 +379,19 @@ impl Desk {
         let save = (!records.is_empty()).then_some(Output::Save(records));
         let sends = sends.into_iter().map(|d| Output::Send(Box::new(d)));
         save.into_iter().chain(sends).chain(counts.into_iter().map(Output::Count)).collect()
+    }
+}
+
+/// What is stored as JSON has no infinities: a number that is none is not known.
+fn make_finite(finding: &mut Finding) {
+    let finite = |pair: &(f64, f64)| pair.0.is_finite() && pair.1.is_finite();
+    for value in [&mut finding.value, &mut finding.baseline, &mut finding.ratio, &mut finding.dispersion, &mut finding.season] {
+        *value = value.filter(|v| v.is_finite());
+    }
+    finding.baseline_range = finding.baseline_range.filter(finite);
+    finding.evidence = finding.evidence.filter(finite);
+    finding.facets.retain(|f| f.share_of_errors.is_finite() && f.share_of_views.is_finite());
+    for point in &mut finding.chart {
+        point.usual = point.usual.filter(|v| v.is_finite());
     }
 }

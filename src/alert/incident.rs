@@ -1,7 +1,7 @@
 //! Incidents: one for each alert (rule and group), with a name for people and a key that services use to fold repeats.
 //!
 //! An *episode* lasts from firing to resolved. An alert that fires again within [`BACK_WITHIN`] of its end is the same
-//! incident, "back": it keeps its number and gets a new episode and a new dedup key, because services such as PagerDuty take
+//! incident, "back": it keeps its number and gets a new episode and a new dedup key, because services such as `PagerDuty` take
 //! nothing more for a key that was resolved. After that time it is a new incident with a new number.
 
 use std::collections::BTreeMap;

@@ -37,8 +37,15 @@ impl Desk {
         }
     }
 
-    fn is_member(&self, receiver: &str, number: u64) -> bool {
-        self.groups.values().any(|g| g.receiver == receiver && g.members.contains_key(&number))
+    /// Whether a group of the receiver has it already; as a route leads there, the group is no orphan.
+    fn is_member(&mut self, receiver: &str, number: u64) -> bool {
+        let of = |g: &Group| g.receiver == receiver && g.members.contains_key(&number);
+        let Some((name, group)) = self.groups.iter_mut().find(|(_, g)| of(g)) else { return false };
+        if group.orphan {
+            group.orphan = false;
+            self.dirty_groups.insert(name.clone());
+        }
+        true
     }
 
     /// Makes the group, or names the storm's that takes its place.
@@ -99,9 +106,7 @@ impl Desk {
                 let Some(incident) = self.incidents.get(number) else { return false };
                 let routes = self.config.route.find(incident.labels());
                 let here = routes.into_iter().find(|r| r.receiver == group.receiver);
-                if timing.is_none() && incident.is_firing() {
-                    timing = here.map(Timing::from);
-                }
+                timing = timing.take().or_else(|| here.map(Timing::from));
                 member.told.is_some() || here.is_some()
             });
             group.orphan = timing.is_none();

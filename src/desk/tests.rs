@@ -18,6 +18,7 @@ pub(super) struct World {
     /// How a channel answers, and whether the answer was lost on the way.
     answers: BTreeMap<String, AttemptResult>,
     offset: u64,
+    now: Timestamp,
 }
 
 fn target(receiver: &str, channel: &str) -> Target {
@@ -65,7 +66,7 @@ pub(super) fn receivers(mut config: DeskConfig, receivers: Vec<ReceiverPlan>) ->
 impl World {
     pub(super) fn new(config: DeskConfig) -> Self {
         let desk = Desk::new(config.clone(), Restored::default(), 7);
-        Self { desk, config, stored: Restored::default(), log: vec![], answers: BTreeMap::new(), offset: 0 }
+        Self { desk, config, stored: Restored::default(), log: vec![], answers: BTreeMap::new(), offset: 0, now: Timestamp(0) }
     }
 
     fn transition(&mut self, secs: i64, page: &str, state: State, severity: Severity) -> Box<Transition> {
@@ -95,6 +96,7 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, now: Timestamp, input: Input) {
+        self.now = now;
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             for output in self.desk.handle(now, input) {
@@ -123,7 +125,7 @@ impl World {
         for turn in 0.. {
             let Some(next) = self.desk.next_deadline().filter(|next| *next < Timestamp::from_secs(until)) else { return };
             assert!(turn < 20_000, "the desk spins at {next}");
-            self.handle(next.max(self.desk.last_handled.unwrap_or_default()), Input::Tick);
+            self.handle(next.max(self.now), Input::Tick);
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Queued {
     pub leased: Option<Timestamp>,
     /// How the last try ended; empty before the first.
     pub last_error: String,
+    /// The incident is over and the target hears of no ends: this try was the last.
+    pub last_try: bool,
 }
 
 /// How a message ended.
@@ -263,7 +265,7 @@ impl Outbox {
             return;
         }
         let closed = self.is_closed(now, &delivery.target);
-        let queued = Queued { delivery, leased: None, last_error: String::new() };
+        let queued = Queued { delivery, leased: None, last_error: String::new(), last_try: false };
         if closed && hops < HOPS_MAX {
             return self.reroute(now, queued, hops);
         }
@@ -280,6 +282,9 @@ impl Outbox {
 
     /// A message whose try failed goes back, unless a newer one of its chain waits: that takes its place.
     fn put_back(&mut self, now: Timestamp, queued: Queued) {
+        if queued.last_try {
+            return self.settle(now, queued, End::Folded, "over before it was told");
+        }
         match self.waiting(&queued.delivery).and_then(|newer| self.queue.remove(&newer)) {
             Some(newer) => self.supersede(now, queued, newer),
             None => self.keep(queued),
@@ -312,11 +317,15 @@ impl Outbox {
 
     /// Drops a message that will not be told any more because its incident is over and its target hears of no ends.
     pub fn fold(&mut self, now: Timestamp, dedup_key: &str, target: &Target) {
-        let waits =
-            |q: &&Queued| q.leased.is_none() && q.delivery.notification.dedup_key == dedup_key && q.delivery.target == *target;
-        let ids: Vec<u64> = self.queue.values().filter(waits).map(|q| q.delivery.id).collect();
-        for queued in ids.iter().filter_map(|id| self.queue.remove(id)).collect::<Vec<_>>() {
-            self.settle(now, queued, End::Folded, "over before it was told");
+        let same = |d: &Delivery| d.notification.dedup_key == dedup_key && d.target == *target;
+        let ids: Vec<u64> = self.queue.values().filter(|q| same(&q.delivery)).map(|q| q.delivery.id).collect();
+        for mut queued in ids.iter().filter_map(|id| self.queue.remove(id)).collect::<Vec<_>>() {
+            if queued.leased.is_some() {
+                queued.last_try = true;
+                self.keep(queued);
+            } else {
+                self.settle(now, queued, End::Folded, "over before it was told");
+            }
         }
     }
 

@@ -232,8 +232,14 @@ fn json(value: &impl Serialize) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::Counters;
-    use crate::model::TransitionId;
+    use std::time::Duration;
+
+    use crate::desk::{Counters, Desk, DeskConfig, Input, Output};
+    use crate::dispatch::Route;
+    use crate::dispatch::route::GroupLabels;
+    use crate::model::delivery::Target;
+    use crate::model::{Finding, Labels, Severity, State, Transition, TransitionId};
+    use crate::outbox::{ReceiverPlan, TargetPlan};
 
     #[test]
     fn what_was_stored_is_there_after_opening_again() {
@@ -251,6 +257,70 @@ mod tests {
         assert_eq!(store.restore().unwrap(), expected);
         assert_eq!(store.meta("salt").unwrap().as_deref(), Some("x"));
         store.check().unwrap();
+    }
+
+    /// What the desk's own tests restart from is what SQLite gives back.
+    #[test]
+    fn a_desk_comes_back_from_the_file_as_it_was() {
+        let mut desk = Desk::new(config(), Restored::default(), 1);
+        let mut store = Store::in_memory().unwrap();
+        let mut expected = Restored::default();
+        for (secs, state) in [(0, State::Firing), (5, State::Firing), (9, State::Resolved), (3600, State::Firing)] {
+            let now = Timestamp::from_secs(secs);
+            for output in desk.handle(now, Input::Transition(Box::new(transition(now, state)))) {
+                if let Output::Save(records) = output {
+                    store.apply(&records).unwrap();
+                    records.iter().for_each(|record| expected.apply(record));
+                    assert_eq!(store.restore().unwrap(), expected);
+                }
+            }
+        }
+        assert_eq!(store.incidents(10).unwrap().len(), 2, "history keeps what the desk has forgotten");
+        assert_eq!(store.incident(1).unwrap().unwrap().name(), "SPK-1");
+        let states: Vec<String> = store.deliveries(10).unwrap().into_iter().map(|(_, state, _)| state).collect();
+        assert_eq!(states, ["queued", "queued", "folded"]);
+        assert_eq!(store.prune(Timestamp::from_secs(60)).unwrap(), 1);
+    }
+
+    fn config() -> DeskConfig {
+        let route = Route {
+            path: "{}".into(),
+            matchers: vec![],
+            receiver: "web".into(),
+            group_by: GroupLabels::All,
+            group_wait: Duration::ZERO,
+            group_interval: Duration::ZERO,
+            repeat_interval: Duration::from_secs(60),
+            go_on: false,
+            mute_time_intervals: vec![],
+            active_time_intervals: vec![],
+            routes: vec![],
+        };
+        let target = Target { receiver: "web".into(), channel: "slack".into(), index: 0 };
+        let targets = vec![TargetPlan { target, send_resolved: true }];
+        let receivers = vec![ReceiverPlan { name: "web".into(), fallback: String::new(), targets }];
+        DeskConfig { route, receivers, inhibit_rules: vec![], time_intervals: vec![], external_url: String::new() }
+    }
+
+    fn transition(at: Timestamp, state: State) -> Transition {
+        let ratio = Some(f64::INFINITY);
+        let evidence = Some((1.0, f64::INFINITY));
+        Transition {
+            id: TransitionId { shard: 0, offset: at.0 as u64 + 1, number: 0 },
+            at,
+            alert: "A".into(),
+            state,
+            group: Labels::new().with("site", "shop"),
+            slice: Labels::new(),
+            labels: Labels::new().with("site", "shop"),
+            annotations: Labels::new(),
+            severity: Severity::P1,
+            owner: String::new(),
+            began: at,
+            finding: Finding { ratio, evidence, ..Finding::default() },
+            reason: String::new(),
+            condition: "spike".into(),
+        }
     }
 
     #[test]
