@@ -1,3 +1,9 @@
-//! The life of an alert: [`state`] is Prometheus' inactive, pending and firing for one rule and group.
+//! What is wrong, and since when.
+//!
+//! [`state`] is the life of one alert within the watch: inactive, pending, firing. [`incident`] is the life of what the desk
+//! speaks of: one open incident for each alert and group, with its episodes. Neither decides who hears of it.
 
+pub mod incident;
 pub mod state;
+
+pub use incident::{Ack, Incident};

@@ -4,6 +4,8 @@
 //! template, funnel step, session hash, error fingerprint, scrubbing. What does not pass is refused alone, with a reason. No
 //! clock, no I/O: arrival times and salts are arguments.
 
+pub mod access_log;
+pub mod agent;
 pub mod door;
 pub mod encoding;
 pub mod fingerprint;
@@ -21,6 +23,3 @@ pub use native::{Rejected, Report};
 pub use raw::{RawError, RawEvent, RawKind};
 pub use salt::Salts;
 pub use scratch::Scratch;
-//! (to come)
-pub mod access_log;
-pub mod agent;
