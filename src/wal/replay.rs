@@ -71,8 +71,10 @@ impl Replay {
                         return Ok(Some((offset, entry)));
                     }
                 }
-                Item::Gap(bytes) | Item::Tail(bytes) => {
+                Item::Gap(bytes) => self.damages.push(Damage { segment: open.path.clone(), bytes, lost: 0 }),
+                Item::Tail(bytes) => {
                     self.damages.push(Damage { segment: open.path.clone(), bytes, lost: 0 });
+                    self.open = None;
                 }
                 Item::End => self.open = None,
             }
