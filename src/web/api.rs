@@ -52,8 +52,8 @@ fn read_query(request: &Request) -> Result<SeriesQuery, String> {
     Ok(query)
 }
 
-async fn list<B: Backend>(app: &App<B>, request: &Request, list: List) -> Response<Body> {
-    if let Err(refused) = app.admit(request, false) {
+async fn list<B: Backend>(app: &App<B>, request: Request, list: List) -> Response<Body> {
+    if let Err(refused) = app.admit(&request, false) {
         return refused;
     }
     fresh(json(StatusCode::OK, &json!({ list.as_str(): app.backend.list(list).await })))
@@ -61,22 +61,22 @@ async fn list<B: Backend>(app: &App<B>, request: &Request, list: List) -> Respon
 
 /// `GET /api/v1/incidents`
 pub(super) async fn incidents<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    list(&app, &request, List::Incidents).await
+    list(&app, request, List::Incidents).await
 }
 
 /// `GET /api/v1/rules`
 pub(super) async fn rules<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    list(&app, &request, List::Rules).await
+    list(&app, request, List::Rules).await
 }
 
 /// `GET /api/v1/deliveries`
 pub(super) async fn deliveries<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    list(&app, &request, List::Deliveries).await
+    list(&app, request, List::Deliveries).await
 }
 
 /// `GET /api/v1/outcomes`
 pub(super) async fn outcomes<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    list(&app, &request, List::Outcomes).await
+    list(&app, request, List::Outcomes).await
 }
 
 /// `GET /api/v1/incidents/{id}`
@@ -92,21 +92,22 @@ pub(super) async fn incident<B: Backend>(State(app): Shared<B>, Path(id): Path<S
 
 /// `POST /api/v1/incidents/{id}/ack`
 pub(super) async fn ack<B: Backend>(State(app): Shared<B>, Path(id): Path<String>, request: Request) -> Response<Body> {
-    change(&app, &id, &request, Change::Ack).await
+    change(&app, &id, request, Change::Ack).await
 }
 
 /// `POST /api/v1/incidents/{id}/resolve`
 pub(super) async fn resolve<B: Backend>(State(app): Shared<B>, Path(id): Path<String>, request: Request) -> Response<Body> {
-    change(&app, &id, &request, Change::Resolve).await
+    change(&app, &id, request, Change::Resolve).await
 }
 
-async fn change<B: Backend>(app: &App<B>, id: &str, request: &Request, change: Change) -> Response<Body> {
-    if let Err(refused) = app.admit(request, true) {
+async fn change<B: Backend>(app: &App<B>, id: &str, request: Request, change: Change) -> Response<Body> {
+    if let Err(refused) = app.admit(&request, true) {
         return refused;
     }
+    let by_page = wants_html(request.headers());
     match app.backend.change(id, change).await {
         // The page's buttons are plain forms: back to the page.
-        Ok(_) if wants_html(request.headers()) => see_home(),
+        Ok(_) if by_page => see_home(),
         Ok(incident) => json(StatusCode::OK, &incident),
         Err(why @ ChangeError::Unknown) => error(StatusCode::NOT_FOUND, &why.to_string()),
         Err(why @ ChangeError::Conflict(_)) => error(StatusCode::CONFLICT, &why.to_string()),
@@ -114,7 +115,7 @@ async fn change<B: Backend>(app: &App<B>, id: &str, request: &Request, change: C
 }
 
 /// Whether a browser shows the answer to a person.
-pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+fn wants_html(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
 }
 
@@ -156,7 +157,8 @@ pub(super) async fn reload<B: Backend>(State(app): Shared<B>, request: Request) 
     }
     match app.backend.reload().await {
         Ok(said) => plain(StatusCode::OK, said),
-        Err(diagnostics) => plain(StatusCode::UNPROCESSABLE_ENTITY, diagnostics),
+        // As Prometheus answers.
+        Err(diagnostics) => plain(StatusCode::INTERNAL_SERVER_ERROR, diagnostics),
     }
 }
 

@@ -94,7 +94,7 @@ async fn door<B: Backend>(
     app: &App<B>,
     request: Request,
     door: Door,
-    shape: impl Fn(&[(String, String)], &[u8]) -> Result<Vec<u8>, String> + Send + Sync,
+    shape: impl Fn(&[(String, String)], &[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
 ) -> Response<Body> {
     if request.method() == Method::OPTIONS {
         return cors::preflight(request.headers());

@@ -105,3 +105,202 @@ impl<B: Backend> App<B> {
         access.admin(&seen(request), changes).map_err(|refused| self.refuse(refused))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::{
+        Access, ChangeError, DecodeError, Decoded, Incoming, IngestError, List, Overview, Rejected, SeriesQuery, SeriesRow,
+    };
+    use super::super::{Change, events};
+    use super::*;
+    use crate::model::{Batch, Timestamp};
+    use crate::telemetry::Metrics;
+
+    /// A line with `bad` in it is refused; `full`, `broken`, `panic` in a body do what they say.
+    #[derive(Default)]
+    struct Fake {
+        metrics: Metrics,
+        lines: Mutex<Vec<String>>,
+    }
+
+    impl Backend for Fake {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(1_763_708_400)
+        }
+        fn access(&self) -> Arc<Access> {
+            Arc::new(Access::default())
+        }
+        fn body_bytes_max(&self) -> usize {
+            200
+        }
+        fn metrics(&self) -> &Metrics {
+            &self.metrics
+        }
+        fn decode(&self, incoming: Incoming<'_>) -> Result<Decoded, DecodeError> {
+            let body = std::str::from_utf8(incoming.body).map_err(|_| DecodeError::Unreadable("not UTF-8".into()))?;
+            assert!(!body.contains("panic"), "asked to");
+            match incoming.encoding {
+                "" | "gzip" => {}
+                other => return Err(DecodeError::UnknownEncoding(format!("`{other}` is not known; use gzip"))),
+            }
+            let mut decoded = Decoded::default();
+            for (number, line) in (1..).zip(body.lines()) {
+                if line.contains("bad") {
+                    decoded.rejected.push(Rejected { line: number, error: "no type".into() });
+                } else {
+                    decoded.accepted += 1;
+                    self.lines.lock().unwrap().push(line.to_owned());
+                }
+            }
+            Ok(decoded)
+        }
+        async fn ingest(&self, _: Batch) -> Result<(), IngestError> {
+            Ok(())
+        }
+        async fn series(&self, query: SeriesQuery) -> Vec<SeriesRow> {
+            let site = query.site.unwrap_or_default();
+            vec![SeriesRow {
+                site,
+                env: "production".into(),
+                page: query.page,
+                views: query.window.as_secs(),
+                ..SeriesRow::default()
+            }]
+        }
+        async fn list(&self, list: List) -> Vec<serde_json::Value> {
+            vec![json!({ "id": list.as_str() })]
+        }
+        async fn incident(&self, id: &str) -> Option<serde_json::Value> {
+            (id == "7").then(|| json!({ "id": "7" }))
+        }
+        async fn change(&self, id: &str, _: Change) -> Result<serde_json::Value, ChangeError> {
+            if id == "7" { Ok(json!({ "id": "7" })) } else { Err(ChangeError::Unknown) }
+        }
+        fn ready(&self) -> Result<(), String> {
+            Err("replaying the log".into())
+        }
+        async fn reload(&self) -> Result<String, String> {
+            Err("rules/shop.yaml:3:5: unknown key `spke`".into())
+        }
+        async fn overview(&self) -> Overview {
+            Overview::default()
+        }
+    }
+
+    struct Answer {
+        status: u16,
+        headers: axum::http::HeaderMap,
+        body: String,
+    }
+
+    async fn ask(fake: &Arc<Fake>, method: &str, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(uri).extension(Peer([127, 0, 0, 1].into()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = router(Arc::clone(fake)).oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    #[track_caller]
+    fn check(method: &str, uri: &str, headers: &[(&str, &str)], body: &'static str, status: u16, answer: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let found = runtime.block_on(ask(&Arc::new(Fake::default()), method, uri, headers, body));
+        assert_eq!((found.status, found.body.as_str()), (status, answer), "{method} {uri}");
+    }
+
+    #[test]
+    fn a_batch_is_answered_line_by_line() {
+        check("POST", "/v1/events", &[], "", 200, r#"{"accepted":0,"rejected":[]}"#);
+        check("POST", "//v1/events/?x=1", &[("content-type", "text/plain")], "a\nb", 200, r#"{"accepted":2,"rejected":[]}"#);
+        let one = r#"{"accepted":1,"rejected":[{"line":2,"error":"no type"}]}"#;
+        check("POST", "/v1/events", &[], "a\nbad", 200, one);
+        check("POST", "/v1/events", &[], "bad", 400, r#"{"accepted":0,"rejected":[{"line":1,"error":"no type"}]}"#);
+        check("POST", "/v1/beacon", &[], "a", 204, "");
+        check("GET", "/v1/events", &[], "", 405, r#"{"error":"send events with POST"}"#);
+    }
+
+    #[tokio::test]
+    async fn refusals_have_their_status_and_can_be_read_across_origins() {
+        let fake = Arc::new(Fake::default());
+        let origin = ("origin", "https://shop.example");
+        let long = ask(&fake, "POST", "/v1/events", &[origin], "x".repeat(201)).await;
+        assert_eq!(long.status, 413, "{}", long.body);
+        assert_eq!(long.headers["access-control-allow-origin"], "https://shop.example");
+        let unknown = ask(&fake, "POST", "/v1/events", &[("content-encoding", "lzma")], "a").await;
+        assert_eq!((unknown.status, unknown.body.contains("use gzip")), (415, true));
+        let proxied = ask(&fake, "POST", "/v1/events", &[("x-forwarded-for", "127.0.0.1")], "a").await;
+        assert_eq!(proxied.status, 401);
+        let preflight = ask(&fake, "OPTIONS", "/v1/events/", &[origin, ("access-control-request-headers", "sentat")], "").await;
+        assert_eq!(
+            (preflight.status, &preflight.headers["access-control-allow-headers"]),
+            (204, &HeaderValue::from_static("sentat"))
+        );
+        let panicked = ask(&fake, "POST", "/v1/events", &[], "panic").await;
+        assert_eq!((panicked.status, fake.metrics.http_panics.get()), (500, 1));
+        assert_eq!(panicked.headers["x-content-type-options"], "nosniff");
+    }
+
+    #[tokio::test]
+    async fn jobs_and_releases_become_native_events() {
+        let fake = Arc::new(Fake::default());
+        assert_eq!(ask(&fake, "GET", "/v1/heartbeat/nightly?status=error&key=k", &[], "").await.status, 200);
+        assert_eq!(ask(&fake, "POST", "/v1/heartbeat/nightly", &[], "").await.status, 200);
+        assert_eq!(ask(&fake, "POST", "/v1/deploy", &[], r#"{"release":"web@2"}"#).await.status, 200);
+        assert_eq!(ask(&fake, "POST", "/v1/deploy", &[], "{}").await.status, 400);
+        let lines = fake.lines.lock().unwrap().clone();
+        assert_eq!(
+            lines,
+            [
+                r#"{"job":"nightly","status":"error","type":"heartbeat"}"#,
+                r#"{"job":"nightly","status":"ok","type":"heartbeat"}"#,
+                r#"{"release":"web@2","type":"deploy"}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn the_api_has_its_fixed_shape() {
+        check(
+            "GET",
+            "/api/v1/series?window=1h&site=shop&page=%2Fcart&step=",
+            &[],
+            "",
+            200,
+            r#"{"series":[{"site":"shop","env":"production","page":"/cart","step":null,"views":3600,"errors":0,"sessions":null,"affected_sessions":null,"error_rate":null,"usual_rate":null}]}"#,
+        );
+        check("GET", "/api/v1/series?window=25h", &[], "", 400, r#"{"error":"`window` must be from 5m to 24h"}"#);
+        check("GET", "/api/v1/incidents", &[], "", 200, r#"{"incidents":[{"id":"incidents"}]}"#);
+        check("GET", "/api/v1/incidents/7", &[], "", 200, r#"{"id":"7"}"#);
+        check("GET", "/api/v1/incidents/8", &[], "", 404, r#"{"error":"no incident has this id; see /api/v1/incidents"}"#);
+        check("POST", "/api/v1/incidents/7/ack", &[("accept", "text/html")], "", 303, "");
+        let evil = ("origin", "https://evil.example");
+        check("POST", "/api/v1/incidents/7/ack", &[evil], "", 403, r#"{"error":"a page of another site sent this"}"#);
+        check("GET", "/-/healthy", &[], "", 200, "spiked is healthy\n");
+        check("GET", "/-/ready", &[], "", 503, "spiked is not ready: replaying the log\n");
+        check("POST", "/-/reload", &[], "", 500, "rules/shop.yaml:3:5: unknown key `spke`");
+        check("GET", "/nothing", &[], "", 404, r#"{"error":"there is nothing at this path"}"#);
+    }
+
+    #[tokio::test]
+    async fn readers_from_elsewhere_are_refused_and_the_page_stays_within_its_policy() {
+        let fake = Arc::new(Fake::default());
+        for path in ["/", "/metrics", "/api/v1/rules", "/api/v1/series"] {
+            assert_eq!(ask(&fake, "GET", path, &[("host", "evil.example")], "").await.status, 403, "{path}");
+        }
+        let page = ask(&fake, "GET", "/", &[("host", "localhost:7745")], "").await;
+        assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+        assert!(page.body.contains("Waiting for the first event"));
+        let metrics = ask(&fake, "GET", "/metrics", &[], "").await;
+        assert!(metrics.body.contains(r#"spiked_http_requests_total{path="/",status="200"} 1"#), "{}", metrics.body);
+    }
+
+    #[test]
+    fn the_script_for_pages_fits_in_2_kb() {
+        assert!(events::SCRIPT.len() <= 2048, "{} bytes", events::SCRIPT.len());
+    }
+}

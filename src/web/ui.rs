@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Form, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use axum::http::{HeaderValue, Response, StatusCode};
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, context};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ impl Pages {
     }
 
     fn render(&self, name: &str, values: impl Serialize) -> Result<String, minijinja::Error> {
-        self.0.get_template(name)?.render(values)
+        self.0.get_template(name)?.render(Serde(values))
     }
 
     /// The page for one state of things.
@@ -265,30 +266,28 @@ fn grouped(number: u64) -> String {
     out
 }
 
-/// Views as a line and errors as bars from the ground, both against the most views, in a box of 100 by 26.
+/// Views as a line, and errors as bars from the ground on a scale of their own, in a box of 100 by 26.
 fn sparkline(points: &[(u64, u64)]) -> (String, Vec<Bar>) {
-    let most = points.iter().map(|(views, errors)| *views.max(errors)).max().unwrap_or(0);
-    if most == 0 || points.len() < 2 {
+    let most_views = points.iter().map(|(views, _)| *views).max().unwrap_or(0);
+    // Under five at once errors stay low, so that a single one does not look like a spike.
+    let most_errors = points.iter().map(|(_, errors)| *errors).max().unwrap_or(0).max(5);
+    if points.len() < 2 || points.iter().all(|point| *point == (0, 0)) {
         return (String::new(), Vec::new());
     }
-    let height = |count: u64| count as f64 / most as f64 * 24.0;
     let step = 100.0 / points.len() as f64;
-    let line: Vec<String> = points
-        .iter()
-        .enumerate()
-        .map(|(i, (views, _))| format!("{:.1},{:.1}", (i as f64 + 0.5) * step, 25.0 - height(*views)))
-        .collect();
+    let line = points.iter().enumerate().map(|(i, (views, _))| {
+        format!("{:.1},{:.1}", (i as f64 + 0.5) * step, 25.0 - *views as f64 / most_views.max(1) as f64 * 24.0)
+    });
     let bars = points.iter().enumerate().filter(|(_, (_, errors))| *errors > 0).map(|(i, (_, errors))| {
-        // A single error among thousands of views is still to be seen.
-        let tall = height(*errors).max(1.5);
+        let height = *errors as f64 / most_errors as f64 * 16.0;
         Bar {
             x: format!("{:.1}", i as f64 * step),
-            y: format!("{:.1}", 26.0 - tall),
+            y: format!("{:.1}", 26.0 - height),
             width: format!("{:.1}", step * 0.9),
-            height: format!("{tall:.1}"),
+            height: format!("{height:.1}"),
         }
     });
-    (line.join(" "), bars.collect())
+    (line.collect::<Vec<_>>().join(" "), bars.collect())
 }
 
 #[cfg(test)]

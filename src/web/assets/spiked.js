@@ -1,5 +1,5 @@
-/* <script async src="https://HOST/spiked.js?key=KEY" data-step data-release data-env></script>
- spiked("track",{name:"purchase",value:9}) */
+/* <script async src="HOST/spiked.js?key=KEY" data-step data-release></script>
+ spiked("track",{name:"buy",value:9}) */
 (function(w,d,n,l){
 var s=d.currentScript,q=[],errors=0,step,last,timer,store={};
 if(!s||w.spiked)return;
@@ -17,7 +17,7 @@ while(q.length){var b=q.splice(0,20).join("\n");
 if(!(n.sendBeacon&&n.sendBeacon(to,b)))fetch(to,{method:"POST",body:b,keepalive:true,mode:"no-cors"}).catch(function(){})}
 }
 function send(type,more){
-q.push(JSON.stringify(Object.assign({ts:Date.now()/1e3,type:type,page:l.pathname,step:step,session:session,source:source,
+q.push(JSON.stringify(Object.assign({type:type,page:l.pathname,step:step,session:session,source:source,
 campaign:campaign,site:attr("site"),env:attr("env"),release:attr("release")},more)));
 timer=timer||setTimeout(flush,1e3)
 }
