@@ -7,10 +7,11 @@ use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde::Serialize;
 use serde_json::json;
 
 use super::router::{App, error, json};
-use super::{Backend, Change, ChangeError, List, SeriesQuery};
+use super::{Backend, Change, ChangeError, List, SeriesQuery, SeriesRow};
 use crate::model::parse_duration;
 use crate::telemetry::Metrics;
 
@@ -18,6 +19,11 @@ type Shared<B> = State<Arc<App<B>>>;
 
 const WINDOW: Duration = Duration::from_secs(5 * 60);
 const WINDOW_MAX: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Serialize)]
+struct Series {
+    series: Vec<SeriesRow>,
+}
 
 /// `GET /api/v1/series`
 pub(super) async fn series<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
@@ -28,7 +34,8 @@ pub(super) async fn series<B: Backend>(State(app): Shared<B>, request: Request) 
         Ok(query) => query,
         Err(reason) => return error(StatusCode::BAD_REQUEST, &reason),
     };
-    fresh(json(StatusCode::OK, &json!({ "series": app.backend.series(query).await })))
+    let series = app.backend.series(query).await;
+    fresh(json(StatusCode::OK, &Series { series }))
 }
 
 fn read_query(request: &Request) -> Result<SeriesQuery, String> {

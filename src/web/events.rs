@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::auth::Writer;
@@ -185,13 +186,23 @@ async fn keep<B: Backend>(app: &App<B>, door: Door, writer: Writer<'_>, decoded:
     json(status, &answer(accepted, &rejected))
 }
 
-fn answer(accepted: u64, rejected: &[Rejected]) -> Value {
+/// The body of every answer of an ingest door.
+#[derive(Serialize)]
+struct Answer<'a> {
+    accepted: u64,
+    rejected: &'a [Rejected],
+    /// How many there are, where not all are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_total: Option<usize>,
+    /// Why the whole body was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+fn answer(accepted: u64, rejected: &[Rejected]) -> Answer<'_> {
     let listed = &rejected[..rejected.len().min(REJECTED_LISTED)];
-    let mut answer = json!({ "accepted": accepted, "rejected": listed });
-    if listed.len() < rejected.len() {
-        answer["rejected_total"] = json!(rejected.len());
-    }
-    answer
+    let rejected_total = (listed.len() < rejected.len()).then_some(rejected.len());
+    Answer { accepted, rejected: listed, rejected_total, error: None }
 }
 
 fn refuse_whole(error: &DecodeError) -> Response<Body> {
@@ -219,8 +230,6 @@ fn refuse_body(why: BodyError) -> Response<Body> {
 
 /// A refusal of the whole body, in the shape of [`answer`] with the reason beside.
 fn refusal(status: StatusCode, error: String) -> Response<Body> {
-    let rejected = Rejected { line: 1, error: error.clone() };
-    let mut value = answer(0, &[rejected]);
-    value["error"] = json!(error);
-    json(status, &value)
+    let rejected = [Rejected { line: 1, error }];
+    json(status, &Answer { error: Some(&rejected[0].error), ..answer(0, &rejected) })
 }
