@@ -197,10 +197,8 @@ impl<D: FnMut(u64, Entry)> Writer<D> {
                 queue.bytes = 0;
                 (std::mem::take(&mut queue.waiting), queue.delete_before.take(), queue.stopping)
             };
-            if let Some(offset) = delete {
-                if let Err(error) = self.wal.delete_before(offset) {
-                    tracing::warn!(event = "wal_delete_failed", %error, "cannot delete old log segments; they stay until the next checkpoint");
-                }
+            if let Some(Err(error)) = delete.map(|offset| self.wal.delete_before(offset)) {
+                tracing::warn!(event = "wal_delete_failed", %error, "cannot delete old log segments; they stay until the next checkpoint");
             }
             last_group = group.len();
             if stopping && group.is_empty() {

@@ -29,10 +29,9 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     for item in std::fs::read_dir(dir)? {
         let path = item?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
-        if path.extension().is_some_and(|e| e == "wal") && stem.len() == 20 {
-            if let Ok(first) = stem.parse() {
-                found.push((first, path));
-            }
+        let named = path.extension().is_some_and(|extension| extension == "wal") && stem.len() == 20;
+        if let Some(first) = stem.parse().ok().filter(|_| named) {
+            found.push((first, path));
         }
     }
     found.sort();

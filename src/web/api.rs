@@ -27,7 +27,7 @@ struct Series {
 
 /// `GET /api/v1/series`
 pub(super) async fn series<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    if let Err(refused) = app.admit(&request, false) {
+    if let Some(refused) = app.refusal(&request, false) {
         return refused;
     }
     let query = match read_query(&request) {
@@ -60,7 +60,7 @@ fn read_query(request: &Request) -> Result<SeriesQuery, String> {
 }
 
 async fn list<B: Backend>(app: &App<B>, request: Request, list: List) -> Response<Body> {
-    if let Err(refused) = app.admit(&request, false) {
+    if let Some(refused) = app.refusal(&request, false) {
         return refused;
     }
     fresh(json(StatusCode::OK, &json!({ list.as_str(): app.backend.list(list).await })))
@@ -88,7 +88,7 @@ pub(super) async fn outcomes<B: Backend>(State(app): Shared<B>, request: Request
 
 /// `GET /api/v1/incidents/{id}`
 pub(super) async fn incident<B: Backend>(State(app): Shared<B>, Path(id): Path<String>, request: Request) -> Response<Body> {
-    if let Err(refused) = app.admit(&request, false) {
+    if let Some(refused) = app.refusal(&request, false) {
         return refused;
     }
     match app.backend.incident(&id).await {
@@ -108,7 +108,7 @@ pub(super) async fn resolve<B: Backend>(State(app): Shared<B>, Path(id): Path<St
 }
 
 async fn change<B: Backend>(app: &App<B>, id: &str, request: Request, change: Change) -> Response<Body> {
-    if let Err(refused) = app.admit(&request, true) {
+    if let Some(refused) = app.refusal(&request, true) {
         return refused;
     }
     let by_page = wants_html(request.headers());
@@ -136,7 +136,7 @@ pub(super) fn see_home() -> Response<Body> {
 
 /// `GET /metrics`
 pub(super) async fn metrics<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    if let Err(refused) = app.admit(&request, false) {
+    if let Some(refused) = app.refusal(&request, false) {
         return refused;
     }
     let mut response = Response::new(Body::from(app.backend.metrics().encode()));
@@ -159,7 +159,7 @@ pub(super) async fn ready<B: Backend>(State(app): Shared<B>) -> Response<Body> {
 
 /// `POST /-/reload`
 pub(super) async fn reload<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    if let Err(refused) = app.admit(&request, true) {
+    if let Some(refused) = app.refusal(&request, true) {
         return refused;
     }
     match app.backend.reload().await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
@@ -289,7 +289,7 @@ fn equal(ours: &str, shown: &str) -> Choice {
 fn cookie_of(token: &Secret) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(token.expose().as_bytes()).expect("HMAC takes keys of any length");
     mac.update(b"spiked admin cookie");
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
 }
 
 /// `https://shop.example`, `https://*.shop.example` (subdomains) or `*`.

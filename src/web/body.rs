@@ -132,10 +132,11 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
             None => return Ok(None),
             Some(Err(_)) => return Err(BodyError::Cut),
             // Trailers say nothing to us.
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(piece) => return Ok(Some(piece)),
-                Err(_) => continue,
-            },
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::Backend;
 use super::router::{App, error};
@@ -20,14 +20,11 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 
 pub(super) async fn guard<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
     let label = label(request.uri().path());
-    let mut response = match caught(next.run(request)).await {
-        Some(response) => response,
-        None => {
-            app.backend.metrics().http_panics.inc();
-            tracing::error!(event = "http_panic", path = label, "a handler panicked; its request was answered with 500");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
-        }
-    };
+    let mut response = caught(next.run(request)).await.unwrap_or_else(|| {
+        app.backend.metrics().http_panics.inc();
+        tracing::error!(event = "http_panic", path = label, "a handler panicked; its request was answered with 500");
+        error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    });
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));

@@ -99,10 +99,10 @@ impl<B: Backend> App<B> {
         response
     }
 
-    /// Lets readers (or those who change something) pass.
-    pub(super) fn admit(&self, request: &Request<Body>, changes: bool) -> Result<(), Response<Body>> {
-        let access = self.backend.access();
-        access.admin(&seen(request), changes).map_err(|refused| self.refuse(refused))
+    /// The answer to who may not read (or not change anything); `None` lets them pass.
+    pub(super) fn refusal(&self, request: &Request<Body>, changes: bool) -> Option<Response<Body>> {
+        let admitted = self.backend.access().admin(&seen(request), changes);
+        admitted.err().map(|refused| self.refuse(refused))
     }
 }
 

@@ -139,7 +139,7 @@ struct Incident<'a> {
 
 #[derive(Serialize)]
 struct Site<'a> {
-    site: &'a str,
+    name: &'a str,
     env: &'a str,
     window: &'a str,
     rows: Vec<Row<'a>>,
@@ -213,7 +213,7 @@ impl<'a> Incident<'a> {
 impl<'a> Site<'a> {
     fn new(table: &'a SiteTable) -> Self {
         let rows = table.rows.iter().map(Row::new).collect();
-        Self { site: &table.site, env: &table.env, window: &table.window, rows, more: table.more }
+        Self { name: &table.site, env: &table.env, window: &table.window, rows, more: table.more }
     }
 }
 
