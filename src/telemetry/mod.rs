@@ -1,1 +1,6 @@
-//! (to come)
+//! How spiked tells about itself: log lines and metrics. It measures nothing of its own; the rooms report to it.
+
+pub mod log;
+pub mod metrics;
+
+pub use metrics::Metrics;

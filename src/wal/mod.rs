@@ -1,1 +1,22 @@
-//! (to come)
+//! The log in front of the Watch: what was acknowledged is in here, in the order in which it is judged.
+//!
+//! Entries get consecutive offsets from 0. They are written to segments, synced by group commit ([`commit`]), read again
+//! after a crash ([`Replay`]) and deleted once a [`checkpoint`] covers them. A cluster can put another log with offsets in this
+//! place, so nothing here knows what the entries mean. It deliberately does not compress, index or share a file.
+
+pub mod checkpoint;
+pub mod commit;
+mod entry;
+mod lock;
+mod log;
+mod replay;
+mod segment;
+
+pub use commit::{CommitError, CommitOptions, Committer};
+pub use entry::Entry;
+pub use lock::{DirLock, LockError};
+pub use log::{Opened, Wal, WalError, WalOptions};
+pub use replay::{Damage, Replay};
+
+/// Version of the segment format; older ones are migrated, newer ones refused.
+pub const FORMAT_VERSION: u32 = 1;

@@ -1,0 +1,290 @@
+//! Every metric, declared in one place: its HELP text, its unit, its labels and what bounds them.
+//!
+//! No label takes a value from outside the process but `receiver`, which the configuration bounds. Pages, sites, users and
+//! keys never are labels.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use crate::model::Outcome;
+
+/// Labels of [`Metrics::ingest_lines`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LineLabels {
+    /// The format it came in: a closed set (`native`, `sentry`, …).
+    pub source: &'static str,
+    /// One of the six outcomes.
+    pub outcome: &'static str,
+    /// The reason, from a closed set; empty for accepted, duplicate and late.
+    pub reason: &'static str,
+}
+
+/// Labels of the request metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern, never the path as sent.
+    pub path: &'static str,
+    /// The status code that was answered.
+    pub status: u16,
+}
+
+/// Labels of [`Metrics::transitions`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// `firing` or `resolved`.
+    pub state: &'static str,
+}
+
+/// Labels of [`Metrics::deliveries`]; bounded by the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeliveryLabels {
+    /// The receiver's name.
+    pub receiver: String,
+    /// `slack`, `email`, …
+    pub channel: String,
+    /// `delivered`, `transient`, `bad_message`, `bad_target` or `cancelled`.
+    pub result: &'static str,
+}
+
+/// Labels of [`Metrics::delivery_seconds`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ChannelLabel {
+    /// `slack`, `email`, …
+    pub channel: String,
+}
+
+/// Labels of [`Metrics::queue_entries`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueueLabel {
+    /// `wal`, `watch`, `desk` or `outbox`.
+    pub queue: &'static str,
+}
+
+/// Labels of [`Metrics::config_reloads`] and [`Metrics::checkpoints`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// `success` or `failure`.
+    pub result: &'static str,
+}
+
+/// The metrics of one process. Fields may be changed from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Lines by source format, outcome and reason; they add up to what came in.
+    pub ingest_lines: Family<LineLabels, Counter>,
+    /// Bytes of request bodies as sent.
+    pub ingest_bytes: Counter,
+    /// HTTP requests by route and status.
+    pub http_requests: Family<RequestLabels, Counter>,
+    /// Panics of request handlers, each answered with 500.
+    pub http_panics: Counter,
+    /// Requests refused for want of a sound key or token.
+    pub auth_failures: Counter,
+    /// Events handed to the watch.
+    pub watch_events: Counter,
+    /// Series held now.
+    pub watch_series: Gauge,
+    /// Series that could not be kept apart and are counted in `other`.
+    pub watch_series_limited: Counter,
+    /// Alert transitions by state.
+    pub transitions: Family<StateLabel, Counter>,
+    /// Time to judge one input.
+    pub watch_evaluation_seconds: Histogram,
+    /// Bytes written to the log.
+    pub wal_written_bytes: Counter,
+    /// Time of one sync of the log.
+    pub wal_sync_seconds: Histogram,
+    /// Writes or syncs of the log that failed.
+    pub wal_failures: Counter,
+    /// The offset that the next entry of the log gets.
+    pub wal_next_offset: Gauge,
+    /// Checkpoints written, by result.
+    pub checkpoints: Family<ResultLabel, Counter>,
+    /// The offset of the last checkpoint.
+    pub checkpoint_offset: Gauge,
+    /// Incidents open now.
+    pub desk_incidents: Gauge,
+    /// Attempts to deliver by receiver, channel and result.
+    pub deliveries: Family<DeliveryLabels, Counter>,
+    /// From the decision to the service's answer, by channel.
+    pub delivery_seconds: Family<ChannelLabel, Histogram, fn() -> Histogram>,
+    /// Entries that wait, by queue.
+    pub queue_entries: Family<QueueLabel, Gauge>,
+    /// Reloads of the configuration by result.
+    pub config_reloads: Family<ResultLabel, Counter>,
+    /// Whether the last reload was taken (1) or refused (0).
+    pub config_last_reload_successful: Gauge,
+    /// When the configuration was last taken, in Unix seconds.
+    pub config_last_reload_success_seconds: Gauge,
+}
+
+/// 10 µs to 10 s.
+const SECONDS: [f64; 13] = [1e-5, 5e-5, 2e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 2.5, 10.0];
+/// 5 ms to 10 min: a message that waited for its receiver is late, not lost.
+const LATENCY: [f64; 13] = [5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0];
+
+fn delivery_histogram() -> Histogram {
+    Histogram::new(LATENCY)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Registers what it is given and hands it back, so that declaration and field stand on one line.
+struct Declare(Registry);
+
+impl Declare {
+    fn plain<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn unit<M: Metric + Clone>(&mut self, name: &str, help: &str, unit: Unit, metric: M) -> M {
+        self.0.register_with_unit(name, help, unit, metric.clone());
+        metric
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let mut d = Declare(Registry::with_prefix("spiked"));
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        d.0.register("build", "What is running", version);
+        Self {
+            ingest_lines: d.plain("ingest_lines", "Lines by source format, outcome and reason", Family::default()),
+            ingest_bytes: d.unit("ingest_body", "Request bodies as sent", Unit::Bytes, Counter::default()),
+            http_requests: d.plain("http_requests", "HTTP requests by route and status", Family::default()),
+            http_panics: d.plain("http_panics", "Panics of request handlers, each answered with 500", Counter::default()),
+            auth_failures: d.plain("auth_failures", "Requests without a sound key or token", Counter::default()),
+            watch_events: d.plain("watch_events", "Events handed to the watch", Counter::default()),
+            watch_series: d.plain("watch_series", "Series held now", Gauge::default()),
+            watch_series_limited: d.plain(
+                "watch_series_limited",
+                "Series beyond series_per_site, counted in `other`",
+                Counter::default(),
+            ),
+            transitions: d.plain("alert_transitions", "Alert transitions by state", Family::default()),
+            watch_evaluation_seconds: d.unit(
+                "watch_evaluation",
+                "Time to judge one input",
+                Unit::Seconds,
+                Histogram::new(SECONDS),
+            ),
+            wal_written_bytes: d.unit("wal_written", "Written to the log", Unit::Bytes, Counter::default()),
+            wal_sync_seconds: d.unit("wal_sync", "Time of one sync of the log", Unit::Seconds, Histogram::new(SECONDS)),
+            wal_failures: d.plain("wal_failures", "Writes or syncs of the log that failed", Counter::default()),
+            wal_next_offset: d.plain("wal_next_offset", "The offset that the next entry of the log gets", Gauge::default()),
+            checkpoints: d.plain("checkpoints", "Checkpoints by result", Family::default()),
+            checkpoint_offset: d.plain("checkpoint_offset", "The log offset of the last checkpoint", Gauge::default()),
+            desk_incidents: d.plain("incidents_open", "Incidents open now", Gauge::default()),
+            deliveries: d.plain("deliveries", "Attempts to deliver by receiver, channel and result", Family::default()),
+            delivery_seconds: d.unit(
+                "delivery_latency",
+                "From the decision to the service's answer",
+                Unit::Seconds,
+                Family::new_with_constructor(delivery_histogram as fn() -> Histogram),
+            ),
+            queue_entries: d.plain("queue_entries", "Entries that wait, by queue", Family::default()),
+            config_reloads: d.plain("config_reloads", "Reloads of the configuration by result", Family::default()),
+            config_last_reload_successful: d.plain(
+                "config_last_reload_successful",
+                "Whether the last reload was taken (1) or refused (0)",
+                Gauge::default(),
+            ),
+            config_last_reload_success_seconds: d.unit(
+                "config_last_reload_success_timestamp",
+                "When the configuration was last taken (Unix)",
+                Unit::Seconds,
+                Gauge::default(),
+            ),
+            registry: d.0,
+        }
+    }
+
+    /// Counts lines of one source that ended in one outcome.
+    pub fn lines(&self, source: &'static str, outcome: Outcome, count: u64) {
+        let labels = LineLabels { source, outcome: outcome.as_str(), reason: outcome.reason() };
+        self.ingest_lines.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Counts one answered request.
+    pub fn request(&self, path: &'static str, status: u16) {
+        self.http_requests.get_or_create(&RequestLabels { path, status }).inc();
+    }
+
+    /// Counts one reload at `now` (Unix seconds).
+    pub fn reload(&self, success: bool, now: i64) {
+        let result = if success { "success" } else { "failure" };
+        self.config_reloads.get_or_create(&ResultLabel { result }).inc();
+        self.config_last_reload_successful.set(i64::from(success));
+        if success {
+            self.config_last_reload_success_seconds.set(now);
+        }
+    }
+
+    /// Counts one attempt to deliver.
+    pub fn delivery(&self, receiver: &str, channel: &str, result: &'static str) {
+        let labels = DeliveryLabels { receiver: receiver.to_owned(), channel: channel.to_owned(), result };
+        self.deliveries.get_or_create(&labels).inc();
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
+    }
+
+    /// The content type of [`encode`](Self::encode).
+    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// Shared, as everything that reports holds it.
+    pub fn shared() -> Arc<Self> {
+        Arc::new(Self::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Refusal;
+
+    #[test]
+    fn every_metric_has_help_a_prefix_and_its_unit() {
+        let metrics = Metrics::new();
+        metrics.lines("native", Outcome::Invalid(Refusal::Syntax), 2);
+        metrics.request("/v1/events", 200);
+        metrics.reload(true, 1_763_700_000);
+        metrics.delivery("web-team", "slack", "delivered");
+        metrics.wal_sync_seconds.observe(0.001);
+        let out = metrics.encode();
+        for line in [
+            r#"spiked_ingest_lines_total{source="native",outcome="invalid",reason="syntax"} 2"#,
+            r#"spiked_http_requests_total{path="/v1/events",status="200"} 1"#,
+            "spiked_config_last_reload_success_timestamp_seconds 1763700000",
+            "# UNIT spiked_wal_sync_seconds seconds",
+            "spiked_wal_sync_seconds_count 1",
+            concat!("spiked_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            r#"spiked_deliveries_total{receiver="web-team",channel="slack",result="delivered"} 1"#,
+            "# EOF",
+        ] {
+            assert!(out.lines().any(|found| found == line), "{line} is missing in\n{out}");
+        }
+        for help in out.lines().filter(|line| line.starts_with("# HELP")) {
+            let text = help.strip_prefix("# HELP spiked_").and_then(|rest| rest.split_once(' ')).map_or("", |(_, text)| text);
+            assert!(text.len() > 10, "{help}");
+        }
+    }
+}
