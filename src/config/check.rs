@@ -172,9 +172,11 @@ fn config(check: &mut Check<'_>, node: &Node) -> Config {
 }
 
 fn basics(check: &mut Check<'_>, map: &Map<'_>, config: &mut Config) {
+    let errors = check.errors();
     if let Some(node) = map.get("listen") {
         config.listen = listen(check, node);
     }
+    let listen_sound = check.errors() == errors;
     config.external_url = match map.get("external_url") {
         Some(node) => http::url(check, node, "`external_url`").trim_end_matches('/').to_owned(),
         None => format!("http://{}", config.listen),
@@ -193,7 +195,7 @@ fn basics(check: &mut Check<'_>, map: &Map<'_>, config: &mut Config) {
     config.admin_token = check.secret(map, "admin_token");
     if let (Some(node), None) = (map.get("listen"), &config.admin_token) {
         let said = map.get("admin_token").is_some() || map.get("admin_token_file").is_some();
-        if !said && !is_loopback(&config.listen) {
+        if listen_sound && !said && !is_loopback(&config.listen) {
             let hint = Some("add `admin_token_file`".to_owned());
             check.say(
                 Level::Warning,
@@ -329,5 +331,56 @@ pub fn terminal() -> Receiver {
         time_zone: None,
         fallback: String::new(),
         integrations: vec![Integration::Terminal],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Sees nothing.
+    struct Nothing;
+
+    impl Reader for Nothing {
+        fn read(&self, _: &Path) -> std::io::Result<String> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn glob(&self, _: &str) -> std::io::Result<Vec<PathBuf>> {
+            Ok(Vec::new())
+        }
+
+        fn is_folder(&self, _: &Path) -> bool {
+            false
+        }
+    }
+
+    fn words() -> impl Strategy<Value = String> {
+        let known =
+            CONFIG.into_iter().chain(["alert", "rules", "spike", "of", "where", "name", "routes", "matchers", "defaults"]);
+        let known: Vec<String> = known.map(|key| format!("{key}: ")).collect();
+        let piece = prop_oneof![
+            3 => proptest::sample::select(known),
+            2 => proptest::sample::select(vec!["\n", "\n  ", "\n- ", "\n  - ", "{", "}", "[", "]", ", ", "a=~\"(\"", "5m", "%", "*", "!x ", "\u{fc}"])
+                .prop_map(str::to_owned),
+            1 => "[ -~]{0,6}",
+        ];
+        proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_finding_can_be_shown(text in words()) {
+            let (_, found) = parse_str(&Nothing, "spiked.yaml", &text);
+            let (_, of_rules) = load_rules(&Nothing, &[("rules.yaml".to_owned(), text)]);
+            for diagnostic in found.iter().chain(&of_rules) {
+                prop_assert!(diagnostic.render(false).contains(&diagnostic.message.replace('\t', " ")));
+            }
+        }
     }
 }

@@ -117,7 +117,7 @@ fn printable(text: &str) -> String {
 static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r#"(?:\b(?:key|credentials|bearer_token|admin_token)|password|secret|token|routing_key|service_key|api_url|url|_sid|_credentials)["']?\s*:\s*"#,
-        r#"(?P<value>"[^"]*"?|'[^']*'?|[^\s,}\]\[{"']+)|\bkeys\s*:\s*\[(?P<list>[^\]{]*)"#,
+        r#"(?P<value>\$\{[^}]*\}|"[^"]*"?|'[^']*'?|[^\s,}\]\[{"']+)|\bkeys\s*:\s*\[(?P<list>[^\]{]*)"#,
     ))
     .expect("the pattern is fixed")
 });
@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(masked(r#"  - {key: "abc", kind: browsr}"#), r#"  - {key: "***", kind: browsr}"#);
         assert_eq!(masked("api_url: https://x"), "api_url: *********");
         assert_eq!(masked("password: \"${PW}\""), "password: \"${PW}\"");
+        assert_eq!(masked("{token: ${A}, url: ${B:-x}}"), "{token: ${A}, url: ${B:-x}}");
         assert_eq!(masked("keys: [abc, d]"), "keys: [***, *]");
         assert_eq!(masked("monkey: see"), "monkey: see");
     }
@@ -206,7 +207,15 @@ mod tests {
             span_len: 5,
             excerpt: "  receiver: oncal".into(),
         };
-        insta::assert_snapshot!(diagnostic.render(false), @"");
+        insta::assert_snapshot!(diagnostic.render(false), @r"
+        error: receiver `oncal` is not defined
+         --> spiked.yaml:4:13
+          |
+        4 |   receiver: oncal
+          |             ^^^^^
+          |
+          = hint: did you mean `oncall`?
+        ");
         assert_eq!(
             diagnostic.to_string(),
             "spiked.yaml:4:13: error: receiver `oncal` is not defined (hint: did you mean `oncall`?)"

@@ -88,15 +88,23 @@ fn unreadable(error: &serde_yaml::Error, text: &str) -> Unreadable {
     });
     let at = text.lines().nth(place.line.saturating_sub(1)).unwrap_or("");
     let found = at.chars().nth(place.column.saturating_sub(1));
+    let mut place = place;
     let (message, hint) = match error {
         serde_yaml::Error::UnknownAnchor { .. } => (
             "text that starts with `*` is an alias in YAML, and no such anchor is defined".to_owned(),
             Some("put the pattern in quotes: \"*…\"".to_owned()),
         ),
-        serde_yaml::Error::UnsupportedTag { .. } => (
-            "text that starts with `!` is a tag in YAML, not an exclusion".to_owned(),
-            Some("put the pattern in quotes: \"!…\"".to_owned()),
-        ),
+        serde_yaml::Error::UnsupportedTag { .. } => {
+            // The crate points behind the tag.
+            let before: Vec<char> = at.chars().take(place.column).collect();
+            if let Some(start) = before.iter().rposition(|c| *c == '!') {
+                place = Place { column: start + 1, len: (place.column - start).saturating_sub(1).max(1), ..place };
+            }
+            (
+                "text that starts with `!` is a tag in YAML, not an exclusion".to_owned(),
+                Some("put the pattern in quotes: \"!…\"".to_owned()),
+            )
+        }
         _ => {
             let whole = error.to_string();
             let line = whole.lines().next().unwrap_or("not readable as YAML");
@@ -144,6 +152,7 @@ fn blank_item(text: &str, line: usize) -> Option<String> {
 
 /// Gives plain scalars their text as written (`007`, `1.10`), and places the width of their text.
 fn settle(node: &mut Node, source: &str) {
+    let is_number = matches!(node.kind, Kind::Number(_));
     match &mut node.kind {
         Kind::List(items) => items.iter_mut().for_each(|item| settle(item, source)),
         Kind::Map(pairs) => {
@@ -159,6 +168,9 @@ fn settle(node: &mut Node, source: &str) {
                 node.place.len = text.chars().count() + 2;
             } else {
                 node.place.len = node.place.len.clamp(1, rest.chars().count().max(1));
+            }
+            if is_number && rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
+                *text = rest.chars().take(node.place.len).collect::<String>().trim_end().to_owned();
             }
         }
         Kind::Null => node.place.len = 1,

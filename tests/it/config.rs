@@ -164,7 +164,7 @@ receivers:
     let (config, found) = config(text);
     assert!(config.is_none());
     let errors: Vec<_> = found.iter().filter(|d| d.is_error()).map(|d| (d.line, d.column)).collect();
-    let expected = [(1, 9), (2, 11), (4, 21), (4, 35), (4, 42), (6, 13), (8, 18), (9, 17), (10, 19), (13, 29), (13, 35), (15, 5)];
+    let expected = [(1, 9), (2, 11), (4, 21), (4, 34), (4, 41), (6, 13), (8, 18), (9, 17), (10, 19), (13, 29), (13, 35), (15, 5)];
     assert_eq!(errors, expected, "{}", found.iter().map(|d| format!("{d}\n")).collect::<String>());
 }
 
@@ -215,7 +215,10 @@ fn the_configuration_of_the_manual_is_read() {
     assert_eq!(shop.funnels[0].steps[1].step, "payment");
     let Integration::Email(mail) = &config.receivers[0].integrations[0] else { panic!() };
     assert_eq!((mail.tls, mail.send_resolved), (MailTls::None, false));
-    insta::assert_snapshot!(schedule(&config.route).join("\n"), @"");
+    insta::assert_snapshot!(schedule(&config.route).join("\n"), @r#"
+    receiver marketing: first after 30s, changes at most every 5m, repeats every 4h
+    receiver oncall (severity=~"P0|P1"): first at once, changes at most every 5m, repeats every 4h
+    "#);
 }
 
 #[test]
@@ -223,7 +226,18 @@ fn an_alertmanager_configuration_pastes_in_unchanged() {
     let (config, found) = config(&read("alertmanager.yml"));
     assert!(found.iter().all(|d| !d.is_error()), "{found:#?}");
     let told: Vec<String> = found.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    spiked.yaml:2:3: note: `resolve_timeout` is not read: alerts resolve by their own statistics
+    spiked.yaml:10:3: note: `opsgenie_api_key` of `global` is Alertmanager's and not read by spiked
+    spiked.yaml:12:1: note: `templates` is Alertmanager's and not read by spiked
+    spiked.yaml:27:15: warning: `severity="critical"` never matches: severities are P0, P1, P2 and P3 (hint: write severity="P0")
+    spiked.yaml:77:9: note: `headers` of `email_configs` is Alertmanager's and not read by spiked
+    spiked.yaml:83:9: note: `description` of `pagerduty_configs` is Alertmanager's and not read by spiked
+    spiked.yaml:86:9: note: `channel` of `slack_configs` is Alertmanager's and not read by spiked
+    spiked.yaml:88:9: note: `title` of `slack_configs` is Alertmanager's and not read by spiked
+    spiked.yaml:91:11: note: `follow_redirects` of `http_config` is Alertmanager's and not read by spiked
+    spiked.yaml:93:5: warning: `telegram_configs` is not supported yet: receiver `team-db-pager` will not use it
+    "#);
     let config = config.unwrap();
     assert_eq!(config.route.routes.len(), 3);
     assert_eq!(config.route.routes[1].matchers.len(), 2);
@@ -288,9 +302,32 @@ fn check_tells_findings_schedule_and_sum() {
         ("rules/a.yaml", rule),
         ("rules/b.yaml", "rules: [{alert: B, drip: }]"),
     ];
-    insta::assert_snapshot!(spiked_check(&files, &[], Format::Text, 1), @"");
-    insta::assert_snapshot!(spiked_check(&files, &["rules/a.yaml"], Format::Text, 0), @"");
-    insta::assert_snapshot!(spiked_check(&files, &["rules/b.yaml"], Format::Json, 1), @"");
+    insta::assert_snapshot!(spiked_check(&files, &[], Format::Text, 1), @r"
+    error: unknown condition or key `drip`
+     --> rules/b.yaml:1:20
+      |
+    1 | rules: [{alert: B, drip: }]
+      |                    ^^^^
+      |
+      = hint: did you mean `drop`?
+
+    ./spiked.yaml: who hears, and when
+      receiver terminal: first after 30s, changes at most every 5m, repeats every 4h
+    3 files, 1 rule, 1 error
+    ");
+    insta::assert_snapshot!(spiked_check(&files, &["rules/a.yaml"], Format::Text, 0), @"1 file, 1 rule, 0 errors");
+    insta::assert_snapshot!(spiked_check(&files, &["rules/b.yaml"], Format::Json, 1), @r#"
+    [
+      {
+        "file": "rules/b.yaml",
+        "line": 1,
+        "column": 20,
+        "level": "error",
+        "message": "unknown condition or key `drip`",
+        "hint": "did you mean `drop`?"
+      }
+    ]
+    "#);
     spiked_check(&files, &["rules"], Format::Text, 1);
     spiked_check(&files, &["missing.yaml"], Format::Text, 2);
 }
