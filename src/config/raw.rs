@@ -108,6 +108,8 @@ impl<'a> Check<'a> {
     /// All findings, in order of their lines.
     pub fn finish(mut self) -> Vec<Diagnostic> {
         self.found.sort_by_key(|d| (d.line, d.column));
+        // Values of `defaults:` are read for each rule, but their findings told once.
+        self.found.dedup();
         self.found
     }
 

@@ -155,7 +155,7 @@ struct Common {
 
 fn common(check: &mut Check<'_>, rule: &Map<'_>, defaults: &Map<'_>, declared: &[String]) -> Common {
     let get = |key: &str| rule.get(key).or_else(|| defaults.get(key));
-    let select = select(check, rule.get("where"), defaults.get("where"));
+    let select = select(check, rule.get("where"), defaults.get("where"), declared);
     let by = get("by").map_or_else(|| vec![GroupBy::Page, GroupBy::Step], |node| group_by(check, node, declared));
     let hold = get("for").map_or(Duration::ZERO, |node| check.duration(node, "`for`"));
     let keep_firing = get("keep_firing_for").map_or(Duration::ZERO, |node| check.duration(node, "`keep_firing_for`"));
@@ -253,10 +253,11 @@ fn group_by(check: &mut Check<'_>, node: &Node, declared: &[String]) -> Vec<Grou
 }
 
 /// The rule's `where` over the defaults', key by key.
-fn select(check: &mut Check<'_>, rule: Option<&Node>, defaults: Option<&Node>) -> Select {
+fn select(check: &mut Check<'_>, rule: Option<&Node>, defaults: Option<&Node>, declared: &[String]) -> Select {
     let mut select = Select::default();
+    let known: Vec<&str> = WHERE.into_iter().chain(declared.iter().map(String::as_str)).collect();
     for node in [defaults, rule].into_iter().flatten() {
-        let map = check.map(node, "`where`", &WHERE);
+        let map = check.map(node, "`where`", &known);
         for (key, value) in &map.pairs {
             if value.kind == Kind::Null {
                 continue;
@@ -281,6 +282,9 @@ fn select(check: &mut Check<'_>, rule: Option<&Node>, defaults: Option<&Node>) -
                     if let Some(dim) = Dim::parse(name) {
                         select.dims.retain(|(known, _)| *known != dim);
                         select.dims.push((dim, list));
+                    } else if declared.iter().any(|tag| tag == name) {
+                        select.tags.retain(|(known, _)| known != name);
+                        select.tags.push((name.to_owned(), list));
                     }
                 }
             }

@@ -115,6 +115,7 @@ fn unreadable(error: &serde_yaml::Error, text: &str) -> Unreadable {
             let hint = match found {
                 Some('%' | '@' | '`' | '&') => Some("text that starts with this character must be in quotes".to_owned()),
                 Some('\t') => Some("indent with spaces, YAML takes no tabs".to_owned()),
+                _ if at.contains("${") => Some("put text with `${…}` in quotes".to_owned()),
                 _ if at.contains('\t') => Some("indent with spaces, YAML takes no tabs".to_owned()),
                 _ => None,
             };

@@ -190,7 +190,7 @@ fn good_rules_are_read_with_their_defaults() {
     assert_eq!((alone.min_ratio, alone.min_errors), (1.15, 3));
     assert_eq!(rules[1].by, [GroupBy::Page]);
     assert_eq!(rules[1].hold, Duration::from_secs(60));
-    assert_eq!(rules[1].place.line, 26);
+    assert_eq!(rules[1].place.line, 24);
     let Condition::Threshold(high) = &rules[6].condition else { panic!() };
     assert_eq!(high.bound, Bound::Above(0.05));
     let Condition::Threshold(low) = &rules[7].condition else { panic!() };
