@@ -150,7 +150,7 @@ fn text(checked: &Checked, errors: usize, color: bool, out: &mut dyn Write) -> i
     let mut line =
         format!("{}, {}, {}", counted(checked.files, "file"), counted(checked.rules, "rule"), counted(errors, "error"));
     if warnings > 0 {
-        line += &format!(", {}", counted(warnings, "warning"));
+        line.extend([", ", &counted(warnings, "warning")]);
     }
     writeln!(out, "{line}")
 }

@@ -149,10 +149,10 @@ fn config(check: &mut Check<'_>, node: &Node) -> Config {
     let mut config = Config::default();
     let map = check.map(node, "the configuration", &CONFIG);
     for key in ["templates", "tracing", "alert_relabel_configs"] {
-        if let (Some(place), Some(value)) = (map.key(key), map.get(key)) {
-            if !value.items().is_empty() {
-                check.say(Level::Note, place.place, format!("`{key}` is Alertmanager's and not read by spiked"), None);
-            }
+        if let (Some(place), Some(value)) = (map.key(key), map.get(key))
+            && !value.items().is_empty()
+        {
+            check.say(Level::Note, place.place, format!("`{key}` is Alertmanager's and not read by spiked"), None);
         }
     }
     basics(check, &map, &mut config);
@@ -299,10 +299,10 @@ fn alerting(check: &mut Check<'_>, map: &Map<'_>, config: &mut Config) {
         let intervals: Vec<String> = config.time_intervals.iter().map(|interval| interval.name.clone()).collect();
         config.route = routes::root(check, node, &routes::Names { receivers: &receivers, intervals: &intervals });
         unused(check, map, config);
-    } else if let (Some(node), Some(key)) = (map.get("receivers"), map.key("receivers")) {
-        if !node.items().is_empty() {
-            check.error_hint(key, "there are receivers, but no `route` leads to them", "add `route: {receiver: NAME}`");
-        }
+    } else if let (Some(node), Some(key)) = (map.get("receivers"), map.key("receivers"))
+        && !node.items().is_empty()
+    {
+        check.error_hint(key, "there are receivers, but no `route` leads to them", "add `route: {receiver: NAME}`");
     }
     if let Some(node) = map.get("inhibit_rules") {
         config.inhibit_rules = routes::inhibit_rules(check, node);

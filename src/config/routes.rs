@@ -208,10 +208,10 @@ fn describe(route: &Route, out: &mut Vec<String>) {
         show(route.repeat_interval)
     );
     if !route.mute_time_intervals.is_empty() {
-        line += &format!(", silent in {}", route.mute_time_intervals.join(", "));
+        line.extend([", silent in ", &route.mute_time_intervals.join(", ")]);
     }
     if !route.active_time_intervals.is_empty() {
-        line += &format!(", only in {}", route.active_time_intervals.join(", "));
+        line.extend([", only in ", &route.active_time_intervals.join(", ")]);
     }
     if route.go_on {
         line += ", and goes on to the next route";

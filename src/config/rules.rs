@@ -67,11 +67,11 @@ fn one_rule(check: &mut Check<'_>, node: &Node, defaults: &Map<'_>, declared: &[
     let alert = alert_name(check, node, &map, names);
     let common = common(check, &map, defaults, declared);
     let condition = condition?;
-    if let (Condition::Absent(_), Some(node)) = (&condition, map.get("for")) {
-        if !common.hold.is_zero() {
-            let hint = "`absent: {for: …}` alone says how long nothing may come".to_owned();
-            check.say(Level::Note, node.place, "`for` comes on top of the time in `absent`", Some(hint));
-        }
+    if let (Condition::Absent(_), Some(node)) = (&condition, map.get("for"))
+        && !common.hold.is_zero()
+    {
+        let hint = "`absent: {for: …}` alone says how long nothing may come".to_owned();
+        check.say(Level::Note, node.place, "`for` comes on top of the time in `absent`", Some(hint));
     }
     Some(Rule {
         alert: alert?,

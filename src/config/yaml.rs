@@ -171,7 +171,8 @@ fn settle(node: &mut Node, source: &str) {
                 node.place.len = node.place.len.clamp(1, rest.chars().count().max(1));
             }
             if is_number && rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
-                *text = rest.chars().take(node.place.len).collect::<String>().trim_end().to_owned();
+                let written: String = rest.chars().take(node.place.len).collect();
+                written.trim_end().clone_into(text);
             }
         }
         Kind::Null => node.place.len = 1,
