@@ -5,6 +5,7 @@
 //! list item it stands in: that item is blanked and the rest is read again.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -47,7 +48,7 @@ pub fn parse(text: &str) -> (Option<Node>, Vec<Unreadable>) {
         match parse_once(&remaining) {
             Ok(node) => return (Some(node), faults),
             Err(fault) => {
-                let rest = blank_item(&remaining, fault.place.line);
+                let rest = without_fault(&remaining, fault.place.line);
                 faults.push(fault);
                 match rest {
                     Some(rest) => remaining = rest,
@@ -125,30 +126,38 @@ fn unreadable(error: &serde_yaml::Error, text: &str) -> Unreadable {
     Unreadable { place, message, hint }
 }
 
-/// The text without the list item at the shallowest indentation that `line` (from 1) stands in; `None` where there is none.
-/// Blanked lines stay, so that places in the rest are right.
-fn blank_item(text: &str, line: usize) -> Option<String> {
+/// The text without the list item that is to blame for a fault in `line`: the one the line stands in, or the one before it,
+/// which may have left a bracket or a quote open; whichever lets the reader come further.
+fn without_fault(text: &str, line: usize) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
+    let item = item_at(&lines, line)?;
+    let before = (0..item.start).rev().find(|&i| !lines[i].trim().is_empty()).and_then(|i| item_at(&lines, i + 1));
+    let blanked = |item: Range<usize>| {
+        let kept = lines.iter().enumerate().map(|(i, line)| if item.contains(&i) { "" } else { line });
+        kept.collect::<Vec<_>>().join("\n")
+    };
+    let candidates = before.into_iter().chain([item]).map(blanked);
+    candidates.max_by_key(|text| parse_once(text).map_or_else(|fault| fault.place.line, |_| usize::MAX))
+}
+
+/// The lines of the list item at the shallowest indentation that `line` (from 1) stands in.
+fn item_at(lines: &[&str], line: usize) -> Option<Range<usize>> {
     let from = line.min(lines.len()).checked_sub(1)?;
     let indent = |line: &str| line.len() - line.trim_start().len();
     let starts_item = |line: &str| line.trim_start().starts_with("- ");
+    let is_key_of_root =
+        |line: &str| indent(line) == 0 && !line.trim().is_empty() && !starts_item(line) && !line.starts_with('#');
     let start = (0..=from)
         .rev()
-        .take_while(|&i| starts_item(lines[i]) || indent(lines[i]) > 0 || lines[i].trim().is_empty())
+        .take_while(|&i| !is_key_of_root(lines[i]))
         .filter(|&i| starts_item(lines[i]))
         .min_by_key(|&i| (indent(lines[i]), usize::MAX - i))?;
     let depth = indent(lines[start]);
-    let end = (start + 1..lines.len())
-        .find(|&i| {
-            let line = lines[i];
-            let at = indent(line);
-            !line.trim().is_empty()
-                && !line.trim_start().starts_with('#')
-                && (at < depth || (at == depth && starts_item(line)) || (at == 0 && line.ends_with(':')))
-        })
-        .unwrap_or(lines.len());
-    let kept = lines.iter().enumerate().map(|(i, line)| if (start..end).contains(&i) { "" } else { line });
-    Some(kept.collect::<Vec<_>>().join("\n"))
+    let ends = |line: &str| {
+        let nothing = line.trim().is_empty() || line.trim_start().starts_with('#');
+        !nothing && (indent(line) < depth || is_key_of_root(line) || (indent(line) == depth && starts_item(line)))
+    };
+    Some(start..(start + 1..lines.len()).find(|&i| ends(lines[i])).unwrap_or(lines.len()))
 }
 
 /// Gives plain scalars their text as written (`007`, `1.10`), and places the width of their text.
@@ -296,6 +305,17 @@ mod tests {
         let node = node.unwrap();
         let Kind::List(items) = &node.get("rules").unwrap().kind else { panic!() };
         assert_eq!(items.len(), 1);
+    }
+
+    #[test]
+    fn an_open_bracket_is_the_fault_of_its_own_item() {
+        let (node, faults) =
+            parse("rules:\n  - alert: A\n    x: {a: 1\n  - alert: B\n  - alert: C\n    y: \"open\n  - alert: D\n");
+        let node = node.unwrap();
+        let Kind::List(items) = &node.get("rules").unwrap().kind else { panic!() };
+        let names: Vec<_> = items.iter().filter_map(|item| item.get("alert")?.scalar()).collect();
+        assert_eq!(names, ["B", "D"], "{faults:?}");
+        assert_eq!(faults.len(), 2, "{faults:?}");
     }
 
     #[test]
