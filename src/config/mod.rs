@@ -4,8 +4,24 @@
 //! below and into `rule::Rule`, `dispatch::Route`, … where nothing is optional that must be there. All mistakes are collected as
 //! diagnostics with file, line, column, excerpt and hint. Files are read through a reader that is passed in.
 
+pub mod budget;
+pub mod check;
+pub mod conditions;
+pub mod diagnostic;
+mod http;
+mod intervals;
+pub mod matchers;
+pub mod raw;
+mod receivers;
+pub mod routes;
+mod rules;
+pub mod schema;
+mod sites;
+pub mod yaml;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -14,6 +30,31 @@ use crate::dispatch::route::Route;
 use crate::dispatch::time_interval::TimeInterval;
 use crate::model::Secret;
 use crate::model::limits::Limits;
+
+pub use check::{load, load_rules, load_rules_for, parse_str, read_rule_files};
+pub use diagnostic::{Diagnostic, Level};
+pub use routes::schedule;
+
+/// The name of the receiver that is there without being written: the terminal that spiked runs in.
+pub const TERMINAL: &str = "terminal";
+
+/// Where a configuration is looked for when none is named, in order.
+pub const DEFAULT_PLACES: [&str; 2] = ["./spiked.yaml", "/etc/spiked/spiked.yaml"];
+
+/// The defaults as a commented file, as `spiked init` may write it.
+pub const DEFAULT_YAML: &str = include_str!("default.yaml");
+
+/// The hands of the check: whoever calls it decides which files and variables it may see.
+pub trait Reader {
+    /// The text of a file.
+    fn read(&self, path: &Path) -> io::Result<String>;
+    /// An environment variable.
+    fn env(&self, name: &str) -> Option<String>;
+    /// The files that a pattern with `*` in its last part names, sorted.
+    fn glob(&self, pattern: &str) -> io::Result<Vec<PathBuf>>;
+    /// Whether the path is a folder.
+    fn is_folder(&self, path: &Path) -> bool;
+}
 
 /// A checked configuration: what `spiked.yaml` says, with all defaults filled in.
 #[derive(Clone, Debug)]
@@ -50,6 +91,38 @@ pub struct Config {
     pub inhibit_rules: Vec<crate::dispatch::inhibit::InhibitRule>,
     /// `time_intervals:`
     pub time_intervals: Vec<TimeInterval>,
+}
+
+impl Default for Config {
+    /// What holds with no file at all, as `default.yaml` says it.
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7745".to_owned(),
+            data_dir: PathBuf::from("./spiked-data"),
+            rule_files: vec!["./rules/*.yaml".to_owned()],
+            external_url: "http://127.0.0.1:7745".to_owned(),
+            admin_token: None,
+            sites: BTreeMap::new(),
+            default_site: sites::default_site(),
+            sources: Vec::new(),
+            lateness: crate::model::limits::LATENESS,
+            limits: Limits::default(),
+            sample_messages: true,
+            heartbeat: None,
+            route: routes::default_route(),
+            receivers: vec![check::terminal()],
+            inhibit_rules: Vec::new(),
+            time_intervals: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The tags that any site declares, sorted.
+    pub fn declared_tags(&self) -> Vec<String> {
+        let tags: std::collections::BTreeSet<&String> = self.sites.values().flat_map(|site| &site.tags).collect();
+        tags.into_iter().cloned().collect()
+    }
 }
 
 /// One site.
@@ -176,6 +249,11 @@ pub struct Heartbeat {
     pub url: Secret,
     /// How often.
     pub every: Duration,
+}
+
+impl Heartbeat {
+    /// `every:` where it is not said.
+    pub const EVERY: Duration = Duration::from_secs(60);
 }
 
 /// One receiver: a name and its integrations.
