@@ -73,7 +73,8 @@ pub fn payload(
     builder = builder.subject(subject(notification, story)).message_id(Some(id(notification.sequence)));
     if notification.sequence > 1 {
         let root = id(1);
-        let references = if notification.sequence > 2 { format!("{root} {}", id(notification.sequence - 1)) } else { root.clone() };
+        let references =
+            if notification.sequence > 2 { format!("{root} {}", id(notification.sequence - 1)) } else { root.clone() };
         builder = builder.in_reply_to(root).references(references);
     }
     let mut headers = vec![
@@ -227,7 +228,8 @@ fn transport(config: &config::Email) -> Result<Transport, String> {
     };
     let domain = config.from.rsplit('@').next().unwrap_or_default().trim_end_matches('>').to_string();
     let hello = if config.hello.is_empty() { domain } else { config.hello.clone() };
-    let mut builder = Transport::builder_dangerous(host).port(port).tls(tls).timeout(Some(STEP)).hello_name(ClientId::Domain(hello));
+    let mut builder =
+        Transport::builder_dangerous(host).port(port).tls(tls).timeout(Some(STEP)).hello_name(ClientId::Domain(hello));
     if let (false, Some(password)) = (config.auth_username.is_empty(), &config.auth_password) {
         builder = builder.credentials(Credentials::new(config.auth_username.clone(), password.expose().to_string()));
     }

@@ -199,7 +199,9 @@ pub(super) fn classify(answer: &Answer, detail: &str) -> AttemptResult {
     let reason = format!("{} {name}{colon}{detail}", answer.status);
     match answer.status {
         // Something on the way answered, not the service.
-        200..=299 => AttemptResult::Transient { reason: format!("{reason}, which is not this service's answer"), retry_after: None },
+        200..=299 => {
+            AttemptResult::Transient { reason: format!("{reason}, which is not this service's answer"), retry_after: None }
+        }
         301 | 308 => AttemptResult::BadTarget { reason: format!("{reason}; the address has moved, redirects are not followed") },
         300..=399 => AttemptResult::Transient { reason: format!("{reason}; redirects are not followed"), retry_after: None },
         401 | 402 | 403 | 404 | 405 | 407 | 410 => AttemptResult::BadTarget { reason },

@@ -63,7 +63,11 @@ fn content(notification: &Notification, story: &Story, audience: &Audience) -> C
     let counts = counts(lead, unit);
     if business && let Some(counts) = &counts {
         let sure = if story.over { "It was real" } else { "The change is real" };
-        let cause = if lead.firing.finding.deploy.is_some() { " The release came at the same time; that proves nothing yet." } else { " The cause is not known yet." };
+        let cause = if lead.firing.finding.deploy.is_some() {
+            " The release came at the same time; that proves nothing yet."
+        } else {
+            " The cause is not known yet."
+        };
         rows.push(("How sure?".into(), format!("{sure}: {counts}.{}", if story.over { "" } else { cause }).into()));
     }
     let mut foot = Vec::new();
@@ -72,7 +76,10 @@ fn content(notification: &Notification, story: &Story, audience: &Audience) -> C
     }
     foot.extend(story.late.clone());
     foot.push(story.context.clone());
-    foot.push(format!("You get this as a member of {}. Answers to this mail reach the people who run the alerts.", crate::render::foreign::name(&notification.receiver)));
+    foot.push(format!(
+        "You get this as a member of {}. Answers to this mail reach the people who run the alerts.",
+        crate::render::foreign::name(&notification.receiver)
+    ));
     Content {
         heading: story.title.clone(),
         fact: story.fact.clone(),
@@ -163,7 +170,8 @@ fn text(content: &Content) -> String {
     fold(&mut out, "", &content.fact.text());
     out.push('\n');
     for (name, value) in &content.rows {
-        fold(&mut out, "    ", &format!("{name}: {}", value.text()));
+        let colon = if name.ends_with('?') { "" } else { ":" };
+        fold(&mut out, "    ", &format!("{name}{colon} {}", value.text()));
     }
     if let Some((heading, lines)) = &content.boxed {
         let _ = write!(out, "\n{heading}\n");
@@ -188,7 +196,13 @@ const STYLE: &str = "body{margin:0;padding:0}@media (prefers-color-scheme:dark){
 code{background:#2d323a!important}}";
 
 fn html(content: &Content, story: &Story) -> String {
-    let bar = if story.over { "#2e8540" } else if story.symbol == "🔴" { "#c4281c" } else { "#c77700" };
+    let bar = if story.over {
+        "#2e8540"
+    } else if story.symbol == "🔴" {
+        "#c4281c"
+    } else {
+        "#c77700"
+    };
     let mut out = format!(
         r#"<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark"><title>{heading}</title><style>{STYLE}</style></head>
@@ -210,7 +224,9 @@ fn html(content: &Content, story: &Story) -> String {
             escape(&content.alt)
         );
     }
-    out.push_str(r#"<tr><td style="padding:4px 18px 8px"><table role="presentation" width="100%" cellpadding="0" cellspacing="0">"#);
+    out.push_str(
+        r#"<tr><td style="padding:4px 18px 8px"><table role="presentation" width="100%" cellpadding="0" cellspacing="0">"#,
+    );
     for (name, value) in &content.rows {
         let _ = writeln!(
             out,
@@ -233,7 +249,8 @@ fn html(content: &Content, story: &Story) -> String {
     }
     let link = |url: &str, label: &str| format!(r#"<a href="{}" style="color:#1a5fb4">{label}</a>"#, escape(url));
     let runbook = content.runbook.as_ref().map(|url| format!(" &nbsp;·&nbsp; {}", link(url, "Runbook"))).unwrap_or_default();
-    let _ = write!(out, r#"<tr><td style="padding:4px 18px 6px">{}{runbook}</td></tr>"#, link(&content.link, "Open the incident"));
+    let _ =
+        write!(out, r#"<tr><td style="padding:4px 18px 6px">{}{runbook}</td></tr>"#, link(&content.link, "Open the incident"));
     out.push_str(r#"<tr><td class="dim" style="padding:6px 18px 18px;color:#5a616b;font-size:14px">"#);
     for line in &content.foot {
         let _ = write!(out, r#"<p class="dim" style="margin:6px 0;color:#5a616b">{}</p>"#, escape(line));

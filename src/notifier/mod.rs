@@ -31,7 +31,9 @@ pub async fn send(
     let target = &delivery.target;
     let mut of_channel = receiver.integrations.iter().filter(|integration| integration.channel() == target.channel);
     let Some(integration) = of_channel.nth(target.index) else {
-        return AttemptResult::BadTarget { reason: format!("receiver {} has no such {} entry any more", receiver.name, target.channel) };
+        return AttemptResult::BadTarget {
+            reason: format!("receiver {} has no such {} entry any more", receiver.name, target.channel),
+        };
     };
     let audience = Audience { view: receiver.view, time_zone: receiver.time_zone.unwrap_or(default_zone), external_url };
     let (notification, plain) = (&delivery.notification, delivery.plain);

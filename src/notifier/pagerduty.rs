@@ -23,8 +23,12 @@ pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value
     }
     let transition = &notification.lead().firing;
     let label = |name: &str| foreign::clean(transition.group.get(name));
-    let source: Vec<String> =
-        ["site", "env", "page"].into_iter().map(label).map(|part| part.trim_start_matches('/').into()).filter(|p: &String| !p.is_empty()).collect();
+    let source: Vec<String> = ["site", "env", "page"]
+        .into_iter()
+        .map(label)
+        .map(|part| part.trim_start_matches('/').into())
+        .filter(|p: &String| !p.is_empty())
+        .collect();
     let source = if source.is_empty() { "spiked".into() } else { source.join("/") };
     let component = if label("step").is_empty() { label("page") } else { label("step") };
     let mut payload = json!({
@@ -46,7 +50,9 @@ pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value
     links.extend(story.runbook.as_ref().map(|url| json!({"href": url, "text": "Runbook"})));
     let mut event = json!({"event_action": "trigger", "dedup_key": key, "client": "spiked", "client_url": story.link,
         "links": links, "payload": payload});
-    if event.to_string().len() > EVENT_BYTES && let Some(payload) = event["payload"].as_object_mut() {
+    if event.to_string().len() > EVENT_BYTES
+        && let Some(payload) = event["payload"].as_object_mut()
+    {
         payload.remove("custom_details");
     }
     event
@@ -60,7 +66,8 @@ fn dedup_key(notification: &Notification) -> String {
 
 /// Without signs that a voice would stumble over.
 fn speakable(line: &str) -> String {
-    let words: String = line.chars().map(|c| if matches!(c, '<' | '>' | '*' | '_' | '&' | '|' | '“' | '”') { ' ' } else { c }).collect();
+    let words: String =
+        line.chars().map(|c| if matches!(c, '<' | '>' | '*' | '_' | '&' | '|' | '“' | '”') { ' ' } else { c }).collect();
     cut(&foreign::clean(&words.replace("://", " ")), SUMMARY_CHARS)
 }
 
@@ -72,14 +79,21 @@ fn details(notification: &Notification, story: &Story) -> Value {
             details.insert(name.to_string(), cut(&value, 600).into());
         }
     };
-    let row = |name: &str| story.rows.iter().find(|row| row.name.starts_with(name)).map(|row| row.value.text()).unwrap_or_default();
+    let row =
+        |name: &str| story.rows.iter().find(|row| row.name.starts_with(name)).map(|row| row.value.text()).unwrap_or_default();
     add("1 what", story.fact.text());
     add("2 where", row("Where"));
-    let who: Vec<String> = [row("Affected"), story.who.as_ref().map(crate::render::Phrase::text).unwrap_or_default()].into_iter().filter(|t| !t.is_empty()).collect();
+    let who: Vec<String> = [row("Affected"), story.who.as_ref().map(crate::render::Phrase::text).unwrap_or_default()]
+        .into_iter()
+        .filter(|t| !t.is_empty())
+        .collect();
     add("3 who", who.join(". "));
     add("4 changed", row("Changed"));
     add("5 error", row("Top error"));
-    add("6 first step", story.runbook.clone().map_or_else(|| story.note.clone().unwrap_or_default(), |url| format!("Runbook: {url}")));
+    add(
+        "6 first step",
+        story.runbook.clone().map_or_else(|| story.note.clone().unwrap_or_default(), |url| format!("Runbook: {url}")),
+    );
     add("7 owner", row("Owner"));
     add("8 also", story.others.iter().map(crate::render::Phrase::text).collect::<Vec<_>>().join("; "));
     add("9 small print", [Some(story.context.clone()), story.late.clone()].into_iter().flatten().collect::<Vec<_>>().join(" · "));

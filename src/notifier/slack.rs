@@ -22,7 +22,7 @@ pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value
     }
     let mut budget = TEXT_MAX;
     let mut blocks = vec![json!({"type": "header", "text": {
-        "type": "plain_text", "emoji": true, "text": escape(&format!("{} {}", story.symbol, story.title))}})];
+        "type": "plain_text", "emoji": true, "text": escape(&broken_mentions(&format!("{} {}", story.symbol, story.title)))}})];
     let section = |text: String| json!({"type": "section", "text": mrkdwn(&text)});
     let mut first = mark_up(&story.fact);
     if let Some(who) = &story.who {
@@ -107,7 +107,7 @@ fn mark_up(phrase: &Phrase) -> String {
     let span = |span: &Span| match span {
         Span::Plain(text) => escape(&defuse(text)),
         Span::Strong(text) => format!("*{}*", escape(&defuse(text))),
-        Span::Code(text) => format!("`{}`", escape(&text.replace('`', "'"))),
+        Span::Code(text) => format!("`{}`", escape(&broken_mentions(&text.replace('`', "'")))),
     };
     phrase.0.iter().filter(|s| !s.text().is_empty()).map(span).collect()
 }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn foreign_text_cannot_ring_link_or_format() {
         let phrase = Phrase::new().plain("<!channel> *x* & @here _y_ web@4.2.1 a_b ").code("`<@U1>`");
-        assert_eq!(mark_up(&phrase), "&lt;!channel&gt; ∗x∗ &amp; ＠here  y  web@4.2.1 a_b `'&lt;@U1&gt;'`");
+        assert_eq!(mark_up(&phrase), "&lt;!channel&gt; ∗x∗ &amp; ＠here  y  web@4.2.1 a_b `'&lt;＠U1&gt;'`");
     }
 
     #[test]

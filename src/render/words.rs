@@ -106,17 +106,14 @@ impl<'a> Facts<'a> {
             *site = format!("{site} ({env})");
         }
         let mut phrase = Phrase::new().plain(path.join(" › "));
-        if !self.label("page").is_empty() {
-            let glue = if path.is_empty() { "" } else { " › " };
-            let show_page = self.label("step").is_empty() || !self.business();
-            phrase = if show_page { phrase.plain(glue).code(self.label("page")) } else { phrase };
+        if let Some(place) = funnel.filter(|place| place.of > 0 && !self.label("step").is_empty()) {
+            phrase = phrase.plain(format!(", step {} of {}", place.step, place.of));
         }
-        match funnel {
-            Some(place) if place.of > 0 && !self.label("step").is_empty() => {
-                phrase.plain(format!(", step {} of {}", place.step, place.of))
-            }
-            _ => phrase,
+        let page = self.label("page");
+        if page.is_empty() || (self.business() && !self.label("step").is_empty()) {
+            return phrase;
         }
+        phrase.plain(if path.is_empty() { "" } else { " · " }).code(page)
     }
 
     /// What a view is called here: a try at a step, a view of a page.
