@@ -89,7 +89,8 @@ fn content(notification: &Notification, story: &Story, audience: &Audience) -> C
         boxed: business.then(|| advice(lead, story)),
         foot,
         link: story.link.clone(),
-        runbook: story.runbook.clone(),
+        // A runbook is for those who repair.
+        runbook: story.runbook.clone().filter(|_| !business),
         preview: story.line.clone(),
     }
 }
@@ -272,5 +273,6 @@ fn mark_up(phrase: &Phrase) -> String {
             escape(text)
         ),
     };
-    phrase.0.iter().map(span).collect()
+    // A number and its sign stay on one line.
+    phrase.0.iter().map(span).collect::<String>().replace(" %", "&nbsp;%")
 }

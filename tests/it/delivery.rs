@@ -190,6 +190,55 @@ fn marketers_read_no_jargon() {
     }
 }
 
+#[test]
+fn every_payload_is_as_it_was_reviewed() {
+    for (name, notification) in [("fire", sample::fire()), ("update", sample::update()), ("resolve", sample::resolve())] {
+        let engineers = audience(View::Technical);
+        let story = tell(&notification, &engineers);
+        let pretty = |value: Value| serde_json::to_string_pretty(&value).unwrap();
+        insta::assert_snapshot!(format!("{name}-slack"), pretty(slack::payload(&notification, &story, false)));
+        insta::assert_snapshot!(format!("{name}-slack-plain"), pretty(slack::payload(&notification, &story, true)));
+        insta::assert_snapshot!(format!("{name}-pagerduty"), pretty(pagerduty::payload(&notification, &story, false)));
+        insta::assert_snapshot!(format!("{name}-webhook"), pretty(webhook::payload(&notification, &story, &engineers, 0)));
+        insta::assert_snapshot!(format!("{name}-terminal"), terminal::payload(&notification, &story, false));
+        let marketers = audience(View::Business);
+        let mail = mail_body::payload(&notification, &tell(&notification, &marketers), &marketers);
+        insta::assert_snapshot!(format!("{name}-mail-text"), mail.text);
+        insta::assert_snapshot!(format!("{name}-mail-html"), mail.html);
+    }
+}
+
+/// Absence, a new error, a drop, counts: each kind has words of its own, and none shows what is not known.
+#[test]
+fn each_kind_of_alert_has_its_own_words() {
+    use spiked::model::Metric;
+    let line = |condition: &str, metric: Metric, value: Option<f64>| {
+        let mut notification = sample::fire();
+        let t = &mut notification.alerts[0].firing;
+        t.condition = condition.into();
+        (t.finding.metric, t.finding.value, t.finding.baseline, t.finding.ratio) = (metric, value, None, None);
+        t.finding.facets.clear();
+        t.owner.clear();
+        t.labels.set("owner", "");
+        let story = tell(&notification, &audience(View::Technical));
+        format!("{} | {}", story.line, story.fact.text())
+    };
+    let mut lines = vec![
+        line("spike", Metric::ErrorRate, Some(0.12)),
+        line("spike", Metric::SessionErrorRate, Some(0.004)),
+        line("spike", Metric::Errors, None),
+        line("frequency", Metric::Errors, Some(124.0)),
+        line("threshold", Metric::ErrorRate, Some(0.08)),
+        line("drop", Metric::Views, None),
+        line("drop", Metric::Conversion, Some(0.21)),
+        line("drop", Metric::Track("purchase".into()), None),
+        line("absent", Metric::Views, None),
+        line("first_seen", Metric::Errors, None),
+    ];
+    lines.push(String::new());
+    insta::assert_snapshot!("kinds", lines.join("\n"));
+}
+
 /// Writes what is sent into a folder, to be looked at: `SPIKED_LOOK=dir cargo test --test it look`.
 #[test]
 fn look_at_what_is_said() {
