@@ -76,14 +76,24 @@ pub fn cut_middle(text: &str, max: usize) -> String {
     chars[..head].iter().chain(std::iter::once(&'…')).chain(&chars[chars.len() - tail..]).collect()
 }
 
-/// A name: a browser, a release, an owner, a rule.
+/// A name: a browser, a release, a rule. Mail addresses in it are masked; an owner's own address is not foreign, see [`owner`].
 pub fn name(text: &str) -> String {
+    cut(&masked(&clean(text)), NAME_CHARS)
+}
+
+/// An owner as the operator wrote it: may be a mail address.
+pub fn owner(text: &str) -> String {
     cut(&clean(text), NAME_CHARS)
+}
+
+fn masked(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').map(|word| if looks_like_mail(word) { "<email>" } else { word }).collect();
+    words.join(" ")
 }
 
 /// A page path without its query.
 pub fn page(text: &str) -> String {
-    cut_middle(&clean(text.split(['?', '#']).next().unwrap_or_default()), PAGE_CHARS)
+    cut_middle(&masked(&clean(text.split(['?', '#']).next().unwrap_or_default())), PAGE_CHARS)
 }
 
 /// An error as `Class: message`, with whatever looks like a mail address taken out once more.
@@ -95,8 +105,7 @@ pub fn error(class: &str, message: &str) -> String {
         (true, false) => message,
         (false, false) => format!("{class}: {message}"),
     };
-    let masked: Vec<&str> = text.split(' ').map(|word| if looks_like_mail(word) { "<email>" } else { word }).collect();
-    cut(&masked.join(" "), ERROR_CHARS)
+    cut(&masked(&text), ERROR_CHARS)
 }
 
 fn looks_like_mail(word: &str) -> bool {

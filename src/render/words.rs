@@ -337,8 +337,9 @@ impl<'a> Facts<'a> {
 
     /// The owner, as written.
     pub(super) fn owner(&self) -> Option<String> {
-        let owner = foreign::name(&self.firing().owner);
-        let owner = if owner.is_empty() { self.label("owner") } else { owner };
+        let transition = self.firing();
+        let owner = if transition.owner.is_empty() { transition.labels.get("owner") } else { &transition.owner };
+        let owner = foreign::owner(owner);
         (!owner.is_empty()).then_some(owner)
     }
 

@@ -138,7 +138,7 @@ fn hostile() -> Notification {
         t.group.set(name, long.clone());
         t.labels.set(name, long.clone());
     }
-    t.owner.clone_from(&long);
+    t.owner = "<!here> *x* & </b>".into();
     t.alert.clone_from(&long);
     t.annotations.set("summary", format!("{{{{ labels.page }}}} {long}"));
     t.annotations.set("description", "{% raw %}".to_string() + &long + "{% endraw %}");
