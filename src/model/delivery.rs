@@ -54,6 +54,15 @@ pub enum AttemptResult {
         /// What the service asked for; it holds for the whole target.
         retry_after: Option<Duration>,
     },
+    /// Taken for some of its recipients (mail): try again for the others. `reference` says who has it and must be kept for the retry.
+    Partial {
+        /// Becomes the delivery's `reference`.
+        reference: String,
+        /// What happened, without secrets.
+        reason: String,
+        /// What the service asked for.
+        retry_after: Option<Duration>,
+    },
     /// These bytes will never be taken; a plain form might be.
     BadMessage {
         /// What happened, without secrets.

@@ -1,3 +1,5 @@
-//! Integration tests: one module per topic.
+//! Tests across modules, against real files, real servers on loopback and the real binary; one module per topic.
 
 mod config;
+mod delivery;
+mod fakes;

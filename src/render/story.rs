@@ -1,0 +1,272 @@
+//! A whole notification in words, once for all channels: title, notification line, sections, fields, small print.
+
+use super::foreign::{self, cut};
+use super::numbers::{self, count};
+use super::phrase::Phrase;
+use super::template;
+use super::words::{Audience, Facts, Kind, capital};
+use crate::config::View;
+use crate::model::{AlertView, Labels, Notification, Reason, Severity, State};
+
+/// Characters of a title (messages.md section 4).
+pub const TITLE_CHARS: usize = 58;
+/// Characters of the notification line, without its symbol.
+pub const LINE_CHARS: usize = 117;
+/// Alerts beyond the first that are named; the rest are counted.
+const OTHERS_NAMED: usize = 3;
+
+/// A named value: `Owner`, `web-payments`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Short, plain.
+    pub name: String,
+    /// What there is to say.
+    pub value: Phrase,
+}
+
+/// Everything there is to say, in order of use. Nothing in it is empty; what is unknown is absent.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// Whether all of it is over.
+    pub over: bool,
+    /// 🔴 (P0, P1), 🟠 (P2, P3) or 🟢 (over).
+    pub symbol: &'static str,
+    /// The fact as a title, without symbol.
+    pub title: String,
+    /// The same words for every message of the incident: the mail subject's stem.
+    pub stem: String,
+    /// One sentence for the lock screen: what, where, how bad, who, whose. Without symbol.
+    pub line: String,
+    /// First section: the fact against the usual, or how it ended.
+    pub fact: Phrase,
+    /// Second section: who is hit.
+    pub who: Option<Phrase>,
+    /// The rule's `description`, rendered.
+    pub note: Option<String>,
+    /// The other alerts of the incident, and how many more.
+    pub others: Vec<Phrase>,
+    /// Where, affected, changed, owner, error, next news.
+    pub rows: Vec<Row>,
+    /// Said when this comes late.
+    pub late: Option<String>,
+    /// Small print.
+    pub context: String,
+    /// The incident's page.
+    pub link: String,
+    /// The rule's `runbook_url`, rendered.
+    pub runbook: Option<String>,
+    /// Annotations that could not be rendered (the default words stand in), for the log.
+    pub template_errors: Vec<String>,
+}
+
+/// Puts a notification into words for an audience.
+pub fn tell(notification: &Notification, audience: &Audience) -> Story {
+    let facts = Facts { alert: notification.lead(), audience, now: notification.at };
+    let over = notification.state() == State::Resolved;
+    let (notes, template_errors) = annotations(notification);
+    let total = notification.alerts.len() + notification.truncated;
+    let own_title = notes.get("summary").to_string();
+    let title = if !own_title.is_empty() && !facts.business() {
+        if over { format!("Over: {own_title}") } else { own_title }
+    } else {
+        title(&facts, over, total)
+    };
+    let fact = match facts.over() {
+        Some(phrase) if over => phrase,
+        _ => lead_in(notification, &facts),
+    };
+    Story {
+        over,
+        symbol: symbol(over, notification.severity),
+        title: cut(&title, TITLE_CHARS),
+        stem: cut(&stem(&facts, total), TITLE_CHARS),
+        line: cut(&line(&facts, over, total), LINE_CHARS),
+        fact,
+        who: if over { None } else { facts.who() },
+        note: Some(notes.get("description").to_string()).filter(|note| !note.is_empty() && !facts.business()),
+        others: others(notification, audience),
+        rows: rows(notification, &facts, over),
+        late: notification.late_since.map(|since| format!("Told late: this should have come at {}.", facts.time(since))),
+        context: context(notification, &facts),
+        link: link(notification, audience),
+        runbook: Some(notes.get("runbook_url").to_string()).filter(|url| is_web_url(url)),
+        template_errors,
+    }
+}
+
+/// The incident's place on the page that spiked serves.
+pub fn link(notification: &Notification, audience: &Audience) -> String {
+    format!("{}/#{}", audience.external_url.trim_end_matches('/'), notification.incident)
+}
+
+fn is_web_url(url: &str) -> bool {
+    (url.starts_with("https://") || url.starts_with("http://"))
+        && !url.contains([' ', '<', '>', '|', '"', '\''])
+        && url.len() < 2000
+}
+
+const fn symbol(over: bool, severity: Severity) -> &'static str {
+    match (over, severity) {
+        (true, _) => "🟢",
+        (false, Severity::P0 | Severity::P1) => "🔴",
+        (false, Severity::P2 | Severity::P3) => "🟠",
+    }
+}
+
+/// The lead alert's annotations with their templates filled in; what fails is left out and reported.
+pub fn annotations(notification: &Notification) -> (Labels, Vec<String>) {
+    let alert = notification.lead();
+    let mut errors = Vec::new();
+    let rendered = alert.firing.annotations.iter().filter_map(|(name, text)| {
+        match template::render(text, &template::Data::new(notification, alert)) {
+            Ok(text) => Some((name.to_string(), foreign::clean(&text))),
+            Err(message) => {
+                errors.push(format!("annotation {name} of {}: {message}", alert.firing.alert));
+                None
+            }
+        }
+    });
+    (rendered.collect(), errors)
+}
+
+fn title(facts: &Facts, over: bool, total: usize) -> String {
+    let place = facts.place();
+    if total > 5 {
+        let site = facts.label("site");
+        let on = if site.is_empty() { String::new() } else { format!(" on {site}") };
+        return if over { format!("Over: {total} alerts{on}") } else { format!("{total} alerts at once{on}") };
+    }
+    let failing = facts.firing().finding.value.is_some_and(|value| value >= 0.05);
+    match (facts.kind(), over) {
+        (Kind::Rate, false) if failing => format!("{} is failing", capital(&place)),
+        (Kind::Rate, true) if failing => format!("Over: {place} was failing"),
+        (Kind::Rate, false) => format!("More errors than usual {}", facts.at_place()),
+        (Kind::Rate, true) => format!("Over: more errors than usual {}", facts.at_place()),
+        (Kind::Absent, true) => format!("Over: {} are back {}", facts.things(), facts.at_place()),
+        (Kind::New, false) => new_error(facts),
+        (_, true) => format!("Over: {}", stem(facts, total)),
+        (Kind::Absent | Kind::Fewer, false) => stem(facts, total),
+        (Kind::Count, false) => format!("{} {}", capital(&facts.measure().0), facts.at_place()),
+    }
+}
+
+fn new_error(facts: &Facts) -> String {
+    let at = facts.at_place();
+    let class = facts.firing().finding.top_errors.first().map(|top| foreign::name(&top.class)).unwrap_or_default();
+    if facts.business() || class.is_empty() { format!("New error {at}") } else { format!("New error {at}: {class}") }
+}
+
+fn stem(facts: &Facts, total: usize) -> String {
+    let at = facts.at_place();
+    match facts.kind() {
+        _ if total > 5 => format!("Many alerts on {}", facts.label("site")),
+        Kind::Rate => format!("Errors {at}"),
+        Kind::New => new_error(facts),
+        Kind::Absent => format!("No {} {at}", facts.things()),
+        Kind::Fewer => format!("Fewer {} than usual {at}", facts.things()),
+        Kind::Count => format!("Many {} {at}", facts.things()),
+    }
+}
+
+fn line(facts: &Facts, over: bool, total: usize) -> String {
+    let (site, place) = (facts.label("site"), facts.place());
+    let on = if site.is_empty() || place == site { String::new() } else { format!(" on {site}") };
+    let place = format!("{}{on}", capital(&place));
+    if let Some(resolved) = facts.alert.resolved.as_ref().filter(|_| over) {
+        let lasted = numbers::duration(resolved.at.since(facts.firing().began));
+        let affected = facts.affected().map(|affected| format!(", {affected} affected")).unwrap_or_default();
+        return format!("Over after {lasted}: {}{on}{affected}.", lower(&stem(facts, total)));
+    }
+    let (measure, usual) = facts.measure();
+    let usual = usual.map(|usual| format!(", usually {usual}")).unwrap_or_default();
+    let who = facts.who_short().map(|who| format!(" {}.", capital(&who))).unwrap_or_default();
+    let owner = facts.owner().map_or_else(|| " Owner: nobody yet".to_string(), |owner| format!(" Owner: {owner}"));
+    let more = if total > 1 { format!(" And {}.", count(total as u64 - 1, "alert more", "alerts more")) } else { String::new() };
+    match facts.kind() {
+        Kind::New => format!("{}{on}, {measure}.{who}{more}{owner}", new_error(facts)),
+        _ => format!("{place}: {measure}{usual}.{who}{more}{owner}"),
+    }
+}
+
+fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// The first section while it goes on, begun by why it is told.
+fn lead_in(notification: &Notification, facts: &Facts) -> Phrase {
+    let began = facts.firing().began;
+    let start = match notification.reason {
+        Reason::Update => "News: ".to_string(),
+        Reason::Repeat => format!("Still going on after {}: ", numbers::duration(notification.at.since(began))),
+        Reason::Fire | Reason::Resolve => return facts.fact(),
+    };
+    let mut phrase = Phrase::new().plain(start);
+    phrase.0.extend(facts.fact().0);
+    phrase
+}
+
+fn others(notification: &Notification, audience: &Audience) -> Vec<Phrase> {
+    let rest = notification.alerts.iter().skip(1);
+    let mut named: Vec<Phrase> = rest.take(OTHERS_NAMED).map(|alert| other(notification, alert, audience)).collect();
+    let unnamed = (notification.alerts.len() + notification.truncated).saturating_sub(1 + named.len());
+    if unnamed > 0 {
+        named.push(format!("and {} more", numbers::thousands(unnamed as u64)).into());
+    }
+    named
+}
+
+fn other(notification: &Notification, alert: &AlertView, audience: &Audience) -> Phrase {
+    let facts = Facts { alert, audience, now: notification.at };
+    let (measure, usual) = facts.measure();
+    let phrase = Phrase::new().strong(capital(&facts.place()));
+    match &alert.resolved {
+        Some(resolved) => {
+            phrase.plain(format!(": over since {}", numbers::clock(resolved.at, notification.at, audience.time_zone)))
+        }
+        None => phrase.plain(format!(": {measure}{}", usual.map(|usual| format!(" (usually {usual})")).unwrap_or_default())),
+    }
+}
+
+fn rows(notification: &Notification, facts: &Facts, over: bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: Phrase| rows.push(Row { name: name.into(), value });
+    row("Where", facts.path());
+    if let Some(affected) = facts.affected() {
+        row(if over { "Affected in all" } else { "Affected so far" }, affected.into());
+    }
+    if let Some(deploy) = facts.deploy() {
+        row("Changed just before", deploy);
+    }
+    row("Owner", facts.owner().unwrap_or_else(|| "nobody yet".into()).into());
+    if let Some((share, text)) = facts.top_error() {
+        let name = if share.is_empty() { "Top error".into() } else { format!("Top error, {share}") };
+        row(&name, Phrase::new().code(text));
+    }
+    if let Some(by) = notification.next_by.filter(|_| !over) {
+        row("Next news", format!("when it is over, or by {} at the latest", facts.time(by)).into());
+    }
+    rows
+}
+
+fn context(notification: &Notification, facts: &Facts) -> String {
+    let mut parts = vec![notification.incident.clone()];
+    if facts.business() {
+        parts.push(format!("times in {}", numbers::zone_name(facts.audience.time_zone)));
+        return parts.join(" · ");
+    }
+    let transition = facts.firing();
+    parts.push(notification.severity.word().into());
+    parts.push(format!("rule {}", foreign::name(&transition.alert)));
+    if let Some(counts) = facts.counts() {
+        let until = facts.alert.resolved.as_ref().map_or(transition.at, |resolved| resolved.at);
+        parts.push(format!("{counts} in {}", numbers::duration(until.since(transition.began))));
+    }
+    parts.extend(facts.sure().map(str::to_string));
+    parts.join(" · ")
+}
+
+/// Whether this audience reads plain words only.
+pub const fn is_business(audience: &Audience) -> bool {
+    matches!(audience.view, View::Business)
+}
