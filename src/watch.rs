@@ -443,8 +443,7 @@ impl Watch {
         let now = self.newest_arrival();
         let plan = Plan::new(config.rules.clone());
         self.retire(&plan, now, out);
-        let mut old: HashMap<u64, CutState> =
-            std::mem::take(&mut self.state.cuts).into_iter().map(|cut| (cut.id, cut)).collect();
+        let mut old: HashMap<u64, CutState> = std::mem::take(&mut self.state.cuts).into_iter().map(|cut| (cut.id, cut)).collect();
         self.state.cuts = plan
             .cuts
             .iter()

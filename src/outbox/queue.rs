@@ -187,6 +187,14 @@ impl Outbox {
                 queued.last_error = reason;
                 self.put_back(now, queued);
             }
+            AttemptResult::Partial { reference, reason, retry_after } => {
+                // The service is well: only this message waits, for those who have not got it.
+                let wait = retry_after.map_or_else(|| backoff(self.seed, id, queued.delivery.attempts), clamp_retry_after);
+                queued.delivery.due = now + wait;
+                queued.delivery.reference = Some(reference);
+                queued.last_error = reason;
+                self.put_back(now, queued);
+            }
             AttemptResult::BadMessage { reason } => {
                 queued.last_error = reason;
                 if queued.delivery.plain {

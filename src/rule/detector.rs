@@ -342,8 +342,7 @@ impl Detector {
     /// The null boundary: what is usual, its uncertainty, and the smallest effect worth an alert.
     fn boundary(&self, now: f64, forecast: &Forecast) -> f64 {
         let age = now - self.born;
-        let deviate =
-            DEVIATE.0 + DEVIATE.1 * (-age / 1800.0).exp() + DEVIATE.2 * PRIOR_ERRORS / self.baseline.day_errors();
+        let deviate = DEVIATE.0 + DEVIATE.1 * (-age / 1800.0).exp() + DEVIATE.2 * PRIOR_ERRORS / self.baseline.day_errors();
         let floor = if (YOUNG..=86_400.0).contains(&age) { FLOOR.1 } else { FLOOR.0 };
         let wander = WANDER_CAUTION * self.wander;
         let slow =

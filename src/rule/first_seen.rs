@@ -98,8 +98,7 @@ impl Page {
             return false;
         }
         if is_first {
-            let candidate =
-                Candidate { first: now, errors_at_first: self.errors, last_session: 0, seen: 0, told: false };
+            let candidate = Candidate { first: now, errors_at_first: self.errors, last_session: 0, seen: 0, told: false };
             self.candidates.insert(sighting.fingerprint, candidate);
             self.novelties += 1.0;
         }

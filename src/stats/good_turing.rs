@@ -17,9 +17,8 @@ pub fn ln_beta_binomial_tail(k: u64, trials: u64, a: f64, b: f64) -> f64 {
         return f64::NEG_INFINITY;
     }
     let m = trials as f64;
-    let ln_term = |j: f64| {
-        ln_gamma(m + 1.0) - ln_gamma(j + 1.0) - ln_gamma(m - j + 1.0) + ln_beta(j + a, m - j + b) - ln_beta(a, b)
-    };
+    let ln_term =
+        |j: f64| ln_gamma(m + 1.0) - ln_gamma(j + 1.0) - ln_gamma(m - j + 1.0) + ln_beta(j + a, m - j + b) - ln_beta(a, b);
     let last = trials.min(k + 400);
     let terms: Vec<f64> = (k..=last).map(|j| ln_term(j as f64)).collect();
     let max = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);

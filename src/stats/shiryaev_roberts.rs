@@ -18,7 +18,8 @@ pub const SIZES: usize = 9;
 pub const RATIOS: [f64; SIZES] = [1.25, 1.6, 2.2, 3.5, 6.0, 12.0, 30.0, 100.0, 400.0];
 
 /// Their prior weights, which sum to 1.
-const WEIGHTS: [f64; SIZES] = [1.0 / 12.0, 1.5 / 12.0, 2.0 / 12.0, 2.0 / 12.0, 2.0 / 12.0, 1.5 / 12.0, 1.0 / 12.0, 0.6 / 12.0, 0.4 / 12.0];
+const WEIGHTS: [f64; SIZES] =
+    [1.0 / 12.0, 1.5 / 12.0, 2.0 / 12.0, 2.0 / 12.0, 2.0 / 12.0, 1.5 / 12.0, 1.0 / 12.0, 0.6 / 12.0, 0.4 / 12.0];
 
 /// No more errors a view than this are imagined: larger alternatives are left out.
 const RATE_MAX: f64 = 5.0;

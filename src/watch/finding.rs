@@ -106,7 +106,8 @@ impl Watch {
         let known = scene.group.rules[place].novelty.as_ref().map_or(0, |novelty| novelty.page.known());
         let tally = scene.group.ring.sum(now, 3600);
         let sessions = (event.session != 0).then_some(1);
-        let mut finding = Finding { metric: Metric::Errors, errors: top.count, views: tally.views, sessions, ..Finding::default() };
+        let mut finding =
+            Finding { metric: Metric::Errors, errors: top.count, views: tally.views, sessions, ..Finding::default() };
         finding.value = Some(top.count as f64);
         finding.deploy = scene.site.release_before(&scene.group.key.page, event.at);
         finding.funnel = scene.funnel_place();
@@ -401,4 +402,3 @@ impl Scene<'_> {
         }
     }
 }
-

@@ -175,11 +175,7 @@ impl Watch {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         let state = &mut group.rules[place];
         let rule = &self.plan.rules[state.rule];
-        let sight = Sight {
-            ring: &group.ring,
-            sessions: &group.sessions,
-            site_seen: self.state.sites[group.site as usize].seen,
-        };
+        let sight = Sight { ring: &group.ring, sessions: &group.sessions, site_seen: self.state.sites[group.site as usize].seen };
         let mut slides = None;
         let (holds, cause) = match &rule.condition {
             Condition::Spike(_) => {

@@ -56,7 +56,10 @@ impl Watch {
         for group in &self.state.cuts[0].groups {
             let site = &self.state.sites[group.site as usize];
             let key = &group.key;
-            if !(is(&query.site, &site.name) && is(&query.env, &site.env) && is(&query.page, &key.page) && is(&query.step, &key.step))
+            if !(is(&query.site, &site.name)
+                && is(&query.env, &site.env)
+                && is(&query.page, &key.page)
+                && is(&query.step, &key.step))
             {
                 continue;
             }
