@@ -335,7 +335,7 @@ impl Drop for Sinks {
 async fn the_strict_fakes_take_everything_while_they_misbehave() {
     let Some(sinks) = Sinks::start() else { return };
     // The client is ours and plain: the control paths are not what is tested.
-    spiked::notifier::Clients::new(&[]).unwrap();
+    Clients::new(&[]).unwrap();
     let control = reqwest::Client::new();
     let faults = json!({"seed": 7, "rules": [
         {"sink": "slack_webhook", "count": 1, "fault": {"kind": "status", "status": 429, "retry_after": 1}},
