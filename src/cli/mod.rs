@@ -1,3 +1,4 @@
 //! (to come)
 pub mod check;
+pub mod demo;
 pub mod schema;
