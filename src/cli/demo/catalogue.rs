@@ -43,12 +43,12 @@ impl Page {
         match self {
             Home => &[(Category, 0.40), (Search, 0.15), (Product, 0.22), (Account, 0.03), (Blog, 0.03)],
             Category => &[(Product, 0.62), (Category, 0.12), (Search, 0.05)],
-            Product => &[(Cart, 0.34), (Product, 0.20), (Category, 0.12), (Search, 0.04)],
+            Product => &[(Cart, 0.40), (Product, 0.18), (Category, 0.10), (Search, 0.03)],
             Search => &[(Product, 0.66), (Search, 0.12)],
             Blog => &[(Product, 0.20), (Blog, 0.15), (Home, 0.10)],
             Account => &[(Home, 0.20), (Category, 0.25)],
-            Cart => &[(Address, 0.72), (Product, 0.10), (Category, 0.04)],
-            Address => &[(Payment, 0.90), (Cart, 0.03)],
+            Cart => &[(Address, 0.80), (Product, 0.08), (Category, 0.03)],
+            Address => &[(Payment, 0.92), (Cart, 0.02)],
             Payment => &[(Confirm, 0.86), (Address, 0.03), (Payment, 0.03)],
             Confirm => &[(Account, 0.10), (Home, 0.08)],
         }
@@ -159,21 +159,21 @@ pub struct Visitor {
 
 /// Browser, system, device, share.
 const CLIENTS: &[(&str, &str, &str, f64)] = &[
-    ("Mobile Safari", "iOS", "mobile", 0.36),
-    ("Chrome Mobile", "Android", "mobile", 0.22),
-    ("Chrome", "Windows", "desktop", 0.18),
+    ("Mobile Safari", "iOS", "mobile", 0.40),
+    ("Chrome Mobile", "Android", "mobile", 0.20),
+    ("Chrome", "Windows", "desktop", 0.16),
     ("Safari", "macOS", "desktop", 0.08),
     ("Firefox", "Windows", "desktop", 0.06),
     ("Edge", "Windows", "desktop", 0.06),
     ("Samsung Internet", "Android", "mobile", 0.04),
 ];
-const COUNTRIES: &[(&str, f64)] = &[("DE", 0.44), ("FR", 0.14), ("NL", 0.12), ("AT", 0.10), ("CH", 0.10), ("PL", 0.10)];
+const COUNTRIES: &[(&str, f64)] = &[("DE", 0.60), ("FR", 0.10), ("NL", 0.08), ("AT", 0.08), ("CH", 0.08), ("PL", 0.06)];
 /// Source, campaign, share.
 const SOURCES: &[(&str, &str, f64)] = &[
-    ("direct", "", 0.30),
-    ("organic_search", "", 0.28),
-    ("paid_social", "autumn", 0.16),
-    ("paid_search", "brand", 0.14),
+    ("direct", "", 0.40),
+    ("organic_search", "", 0.24),
+    ("paid_social", "autumn", 0.12),
+    ("paid_search", "brand", 0.12),
     ("email", "newsletter", 0.08),
     ("referral", "", 0.04),
 ];

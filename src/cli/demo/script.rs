@@ -14,7 +14,7 @@ const FIRST: (i64, i64, i64) = (25, 35, 120);
 /// From then on another story begins so often, in seconds.
 const EVERY: i64 = 360;
 /// How long the later ones last, in seconds.
-const LASTS: i64 = 120;
+const LASTS: i64 = 90;
 
 /// The stories in time.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl Script {
         let last = (now.millis() - self.start.millis()).div_euclid(EVERY * 1000).max(0) + 1;
         let mut happened: Vec<(Timestamp, String)> = (first..=last).flat_map(|number| self.story(number).scenes()).collect();
         happened.retain(|(at, _)| from <= *at && *at < now);
-        happened.sort();
+        happened.sort_by_key(|scene| scene.0);
         happened.into_iter().map(|(at, what)| format!("{}  the shop: {what}", at.utc().format("%H:%M:%S"))).collect()
     }
 }
@@ -157,7 +157,20 @@ mod tests {
         let start = Timestamp::parse_rfc3339("2026-11-21T12:00:00Z").unwrap();
         let mut script = Script::new(start);
         let told: Vec<String> = (1..=1300).flat_map(|secs| script.announcements(start + Duration::from_secs(secs))).collect();
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        12:00:25  the shop: web@4.2.1 is deployed
+        12:00:35  the shop: payment begins to fail for 30 % of Mobile Safari
+        12:02:00  the shop: web@4.2.2 is deployed
+        12:02:00  the shop: payment works again
+        12:06:00  the shop: /cart begins to show a new error, TypeError: undefined is not an object (evaluating 'voucher.discount')
+        12:07:30  the shop: /cart works again
+        12:12:00  the shop: psp.example times out for 12 % of its payments
+        12:13:30  the shop: psp.example answers again
+        12:17:50  the shop: web@4.2.3 is deployed
+        12:18:00  the shop: payment begins to fail for 30 % of Mobile Safari
+        12:19:30  the shop: web@4.2.4 is deployed
+        12:19:30  the shop: payment works again
+        ");
         let release = |secs| script.release(start + Duration::from_secs(secs));
         assert_eq!([release(0), release(25), release(120), release(1075)], ["web@4.2.0", "web@4.2.1", "web@4.2.2", "web@4.2.3"]);
         let deploys = script.deploys(start, start + Duration::from_secs(1300));

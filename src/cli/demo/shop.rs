@@ -11,7 +11,7 @@ use super::rng::Rng;
 use super::script::{FIRST_RELEASE, Script};
 
 /// Views a second on an average hour.
-const VIEWS_PER_SEC: f64 = 22.0;
+const VIEWS_PER_SEC: f64 = 24.0;
 /// The release before the first, in force until three days before history ends.
 const OLD_RELEASE: &str = "web@4.1.9";
 /// Visits that began so long before live traffic are under way when it starts.

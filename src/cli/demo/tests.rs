@@ -19,6 +19,7 @@ use super::shop::Shop;
 struct Bench {
     config: Config,
     watch: Watch,
+    watch_config: Arc<WatchConfig>,
     clock: ArrivalClock,
     scratch: Scratch,
     offset: u64,
@@ -35,8 +36,9 @@ impl Bench {
             owners: site.owners.iter().map(|owner| (owner.pages.clone(), owner.owner.clone())).collect(),
         };
         let sites = [("shop".to_owned(), plan)].into();
-        let watch = Watch::new(0, Arc::new(WatchConfig { rules, sites, ..WatchConfig::default() }));
-        Self { config, watch, clock: ArrivalClock::Running(None), scratch: Scratch::default(), offset: 0 }
+        let watch_config = Arc::new(WatchConfig { rules, sites, ..WatchConfig::default() });
+        let watch = Watch::new(0, Arc::clone(&watch_config));
+        Self { config, watch, watch_config, clock: ArrivalClock::Running(None), scratch: Scratch::default(), offset: 0 }
     }
 
     /// Feeds lines, a batch of a thousand at a time; what the watch says.
@@ -63,29 +65,43 @@ fn show(transitions: &[Transition]) -> String {
     transitions.iter().map(line).collect()
 }
 
-/// Plays the first story of a demo that starts at `start` after `days` of history.
-fn check(seed: u64, start: &str, days: u32) {
+/// Plays the first story of a demo that starts at `start` after `days` of history, as several shops would live it.
+fn check(start: &str, days: u32, seeds: std::ops::Range<u64>) {
     let start = Timestamp::parse_rfc3339(start).unwrap();
-    let at = |secs: u64| start + Duration::from_secs(secs);
     let mut bench = Bench::new();
-    let history: Vec<String> = Shop::new(seed).history(start, days).collect();
+    let history: Vec<String> = Shop::new(1).history(start, days).collect();
     let told = bench.feed(&history);
     let last_day: Vec<Transition> =
         told.into_iter().filter(|t| t.state == State::Firing && start.since(t.at) < Duration::from_secs(86_400)).collect();
     assert!(last_day.len() <= 2, "history is not quiet:\n{}", show(&last_day));
     let mut out = Output::default();
-    bench.watch.handle(bench.offset + 1, Input::EndOfHistory, &mut out);
-    bench.clock = ArrivalClock::Running(Some(start));
-    let (mut shop, script) = (Shop::new(seed), Script::new(start));
+    bench.offset += 1;
+    bench.watch.handle(bench.offset, Input::EndOfHistory, &mut out);
+    let learned = bench.watch.checkpoint();
+    for seed in seeds {
+        bench.watch = Watch::restore(&learned, Arc::clone(&bench.watch_config), &mut out).unwrap();
+        bench.clock = ArrivalClock::Running(Some(start));
+        check_story(&mut bench, Shop::new(seed), start);
+    }
+}
+
+fn check_story(bench: &mut Bench, mut shop: Shop, start: Timestamp) {
+    let at = |secs: u64| start + Duration::from_secs(secs);
+    let script = Script::new(start);
     let mut told = Vec::new();
     for second in 0..300 {
         told.extend(bench.feed(&shop.live(&script, at(second), at(second + 1))));
-        bench.watch.handle(bench.offset + 1_000_000, Input::Tick(at(second + 1)), &mut out);
+        let mut out = Output::default();
+        bench.offset += 1;
+        bench.watch.handle(bench.offset, Input::Tick(at(second + 1)), &mut out);
         told.append(&mut out.transitions);
     }
     let all = show(&told);
-    println!("{} lines of history\n{all}", history.len());
     let urgent: Vec<&Transition> = told.iter().filter(|t| t.severity <= Severity::P1).collect();
+    println!("{all}");
+    if std::env::var("DRY").is_ok() {
+        return;
+    }
     assert_eq!(urgent.len(), 2, "one alert and its end:\n{all}");
     let (fired, over) = (urgent[0], urgent[1]);
     assert_eq!((fired.alert.as_str(), fired.state), ("CheckoutErrorSpike", State::Firing), "{all}");
@@ -99,10 +115,10 @@ fn check(seed: u64, start: &str, days: u32) {
 
 #[test]
 fn the_first_failure_is_told_in_time_and_by_name_and_so_is_its_end() {
-    check(1, "2026-11-21T13:07:11Z", 7);
+    check("2026-11-21T12:00:00Z", 2, 1..9);
 }
 
 #[test]
-fn it_is_so_in_a_calm_night_too() {
-    check(1, "2026-11-17T06:30:00Z", 3);
+fn it_is_so_in_the_calmest_hour_too() {
+    check("2026-11-22T06:30:00Z", 2, 1..9);
 }
