@@ -157,10 +157,7 @@ fn with_fingerprint(transition: &mut Transition, fingerprint: &str) {
 }
 
 fn stream_of(group: &Group, stream: Stream) -> Option<&crate::rule::detector::Detector> {
-    match stream {
-        Stream::Whole => group.detector.as_deref(),
-        Stream::Slice(..) => slice_of(group, stream)?.1.detector.as_deref(),
-    }
+    super::judge::stream_in(group.detector.as_deref(), &group.slices, stream)
 }
 
 fn slice_of(group: &Group, stream: Stream) -> Option<(&'static str, &Slice)> {

@@ -133,13 +133,16 @@ impl Watch {
             }
         }
         let slices = group.watched_slices();
+        let quiet: Vec<Stream> = group.abandon_slices(now);
         for place in 0..group.rules.len() {
             let group = &mut self.state.cuts[cut as usize].groups[index as usize];
             let state = &mut group.rules[place];
             let rule = &self.plan.rules[state.rule];
             let Condition::Spike(spike) = &rule.condition else { continue };
             let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
+            let was_firing = state.spike.first().is_some();
             let mut crossing: Option<Crossing> = None;
+            quiet.iter().for_each(|stream| state.spike.over(*stream));
             for (stream, look, since) in &looks {
                 if look.over.is_some() {
                     state.spike.over(*stream);
@@ -154,7 +157,12 @@ impl Watch {
                     fire_stream(group_detector(&mut group.detector, &mut group.slices, *stream), secs);
                 }
             }
-            let holds = Some(state.spike.holds());
+            if let Some(best) = crossing.as_ref().filter(|_| !was_firing) {
+                state.spike.lead_with(best.stream);
+            }
+            let (detector, of_dims) = (&group.detector, &group.slices);
+            let calm = |stream| stream_in(detector.as_deref(), of_dims, stream).map_or(f64::INFINITY, Detector::calm);
+            let holds = Some(state.spike.holds(calm));
             let edge = state.alert.step(now, holds, rule.hold, rule.keep_firing);
             self.note_wake(cut, index, place, now);
             match edge {
@@ -180,7 +188,7 @@ impl Watch {
         let (holds, cause) = match &rule.condition {
             Condition::Spike(_) => {
                 // Judged with the looks; here only `for` and `keep_firing_for` run on.
-                (Some(state.spike.holds()), Cause::Again)
+                (Some(state.spike.first().is_some()), Cause::Again)
             }
             Condition::Drop(_) => return,
             Condition::FirstSeen(_) => return self.close_novelties(cut, index, place, now, out),
@@ -397,6 +405,20 @@ fn group_detector<'a>(
             .find(|slice| slice.hash == hash)?
             .detector
             .as_mut(),
+    }
+}
+
+pub(super) fn stream_in<'a>(
+    whole: Option<&'a Detector>,
+    slices: &'a [super::group::DimSlices],
+    stream: Stream,
+) -> Option<&'a Detector> {
+    match stream {
+        Stream::Whole => whole,
+        Stream::Slice(dim, hash) => {
+            let of_dim = slices.iter().find(|of_dim| of_dim.dim == dim)?;
+            of_dim.slices.iter().find(|slice| slice.hash == hash)?.detector.as_deref()
+        }
     }
 }
 
