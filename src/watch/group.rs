@@ -10,6 +10,8 @@ use crate::rule::detector::{Counts, Detector};
 use crate::rule::spike::SpikeState;
 use crate::window::{Ring, Sessions};
 
+use super::drop::DropState;
+
 /// Kinds of error kept for the words of a message.
 const TOP_ERRORS: usize = 12;
 
@@ -58,6 +60,7 @@ pub(crate) struct RuleState {
     pub(crate) alert: AlertState,
     pub(crate) spike: SpikeState,
     pub(crate) novelty: Option<Box<Novelty>>,
+    pub(crate) drop: Option<Box<DropState>>,
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
     /// What was said when it began to fire, for the resolve.
@@ -352,6 +355,7 @@ impl RuleState {
             alert: AlertState::default(),
             spike: SpikeState::default(),
             novelty: None,
+            drop: None,
             wake: None,
             said: None,
         }
