@@ -7,7 +7,8 @@
 //! caught up with, so the answer does not depend on how often one looks.
 //!
 //! It learns a mean for each hour of the day and a local level, only while nothing is suspicious. The level is capped at the
-//! usual one: the end of a campaign is not a drop. The first day knows no hours, so only near-silence counts there.
+//! usual one, and a minute teaches the hours no more than a multiple of what is usual: the end of a campaign or of a visit of
+//! bots is not a drop, nor is the same hour on the day after. The first day knows no hours, so only near-silence counts there.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ const BACK: (f64, f64) = (0.1, 0.7);
 /// Minutes by which an hour's mean is drawn to the day's, and the local level to 1.
 const HOUR_PRIOR: f64 = 5.0;
 const LEVEL_PRIOR: f64 = 20.0;
+/// After so many minutes, a minute teaches at most this multiple of what is usual, and what chance may add to it (in standard
+/// deviations, and one).
+const SURGE: (i64, f64, f64) = (240, 2.0, 3.0);
 /// Half-lives in minutes: the hours of the day, the local level.
 const HOUR_HALF: f64 = 10_080.0;
 const LEVEL_HALF: f64 = 60.0;
@@ -204,9 +208,11 @@ impl Traffic {
 
     fn learn(&mut self, minute: i64, zone_secs: f64, count: f64, season: f64, expected: f64) {
         let keep = decay(24.0, HOUR_HALF) as f32;
+        let most = SURGE.1 * season + SURGE.2 * (self.phi() * season).sqrt() + 1.0;
+        let taught = if minute - self.born < SURGE.0 { count } else { count.min(most) };
         let (views, minutes) = &mut self.hours[hour_of(minute, zone_secs).0];
-        (*views, *minutes) = (*views * keep + count as f32, *minutes * keep + 1.0);
-        self.day = (self.day.0 * DAY_KEEP + count, self.day.1 * DAY_KEEP + 1.0);
+        (*views, *minutes) = (*views * keep + taught as f32, *minutes * keep + 1.0);
+        self.day = (self.day.0 * DAY_KEEP + taught, self.day.1 * DAY_KEEP + 1.0);
         let keep = decay(1.0, LEVEL_HALF);
         self.level = (self.level.0 * keep + count / season.max(1e-9), self.level.1 * keep + 1.0);
         if let Some((last, mean)) = self.before {

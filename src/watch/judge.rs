@@ -318,12 +318,12 @@ impl Watch {
         self.set_alphas();
     }
 
-    /// False alarms per group and week for each rule: the strictest of the last 24 hours.
+    /// False alarms per group and week that a rule of the plan may spend.
     pub(super) fn alpha(&self, rule: usize) -> f64 {
         self.state.budgets.alphas[rule]
     }
 
-    /// Works them out anew.
+    /// False alarms per group and week for each rule: the strictest of the last 24 hours.
     pub(super) fn set_alphas(&mut self) {
         let budgets = &mut self.state.budgets;
         budgets.alphas = self

@@ -3,3 +3,4 @@
 mod config;
 mod delivery;
 mod fakes;
+mod scenarios;
