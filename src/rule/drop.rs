@@ -1,6 +1,7 @@
 //! `drop`: a stream of views (or of a named event) fell beneath what is usual for the hour: the machine of `spike` turned down.
 //!
-//! Counts are gathered in minutes of arrival. Each closed minute is held against a null boundary, a share of what is expected:
+//! Counts are gathered in minutes of event time, and a minute is closed when the clock has passed it. Where a stream's lines come
+//! late as a habit, so much longer is waited: its own lateness is learned, so that silence is never mistaken for delay. Each closed minute is held against a null boundary, a share of what is expected:
 //! evidence that the traffic lies beneath even that is gathered by a Shiryaev–Roberts mixture in units of weeks, so the budget
 //! is false alarms per series-week (see [`crate::stats::shiryaev_roberts`]). A silent minute is an observation too: whoever owns
 //! a stream asks [`Traffic::wake`] when to look at the latest. Minutes are closed in order and one by one, whenever they are
@@ -17,7 +18,7 @@ use crate::stats::gamma::quantile_factor;
 use crate::stats::nb1::log_likelihood_ratio;
 
 /// The null boundary as a share of what is expected; on the first day the second.
-const FLOOR: (f64, f64) = (0.35, 0.1);
+const FLOOR: (f64, f64) = (0.5, 0.1);
 /// The drops looked for, as shares of the null boundary, with equal weights.
 const RATIOS: [f64; 3] = [0.4, 0.15, 0.03];
 /// A minute's share of a week.
@@ -35,7 +36,7 @@ const HOUR_PRIOR: f64 = 5.0;
 const LEVEL_PRIOR: f64 = 20.0;
 /// After so many minutes, a minute teaches at most this multiple of what is usual, and what chance may add to it (in standard
 /// deviations, and one).
-const SURGE: (i64, f64, f64) = (240, 2.0, 3.0);
+const SURGE: (i64, f64, f64) = (240, 1.5, 3.0);
 /// Half-lives in minutes: the hours of the day, the local level.
 const HOUR_HALF: f64 = 10_080.0;
 const LEVEL_HALF: f64 = 60.0;
@@ -46,6 +47,11 @@ const NOISE_KEEP: f64 = 0.9998;
 const WAKE_MOST: i64 = 60;
 /// What is expected is never less, a minute.
 const EXPECTED_MIN: f64 = 1e-6;
+/// Minutes that are open at once: the lateness allowed by default and the one that runs.
+const OPEN: usize = 6;
+/// Lateness is learned from so large a part of a minute's expectation, and forgotten with this half-life in minutes.
+const LATE_SHARE: f64 = 0.2;
+const LATE_HALF: f64 = 720.0;
 /// Evidence is clamped here.
 const CLAMP: f64 = 1e200;
 
@@ -55,7 +61,10 @@ pub struct Traffic {
     born: i64,
     /// The minute that is being filled, since the epoch.
     minute: i64,
-    count: f64,
+    /// What has come for that minute and those after it.
+    open: [f64; OPEN],
+    /// Minutes by which a good part of a minute's count came late of late.
+    late: f64,
     evidence: [f64; 3],
     /// Views and minutes for each hour of the local day.
     hours: [(f32, f32); 24],
@@ -125,7 +134,8 @@ impl Traffic {
         Self {
             born: minute,
             minute,
-            count: 0.0,
+            open: [0.0; OPEN],
+            late: 0.0,
             evidence: [0.0; 3],
             hours: [(0.0, 0.0); 24],
             day: (1.0, 1.0),
@@ -138,30 +148,40 @@ impl Traffic {
         }
     }
 
-    /// Counts into the open minute.
-    pub fn add(&mut self, count: f64) {
-        self.count += count;
+    /// Counts into the minute in which it happened; `now` is the minute in which it came.
+    pub fn add(&mut self, minute: i64, now: i64, count: f64) {
+        if minute < self.minute && count >= LATE_SHARE * self.day.0 / self.day.1 {
+            self.late = self.late.max((now - minute) as f64).min((OPEN - 1) as f64);
+        }
+        self.open[(minute - self.minute).clamp(0, OPEN as i64 - 1) as usize] += count;
+    }
+
+    fn lag(&self) -> i64 {
+        self.late.round() as i64
     }
 
     /// Closes the next minute that is over at `now` (a minute since the epoch that has begun). `None`: all are closed.
     ///
     /// `zone_secs` is the site's offset from UTC, `threshold` that of the rule.
     pub fn close_next(&mut self, now: i64, zone_secs: f64, threshold: f64) -> Option<Option<Change>> {
-        (self.minute < now).then(|| self.close(zone_secs, threshold))
+        (self.minute + self.lag() < now).then(|| self.close(zone_secs, threshold))
     }
 
     /// Leaves out all minutes before `minute`: nobody was there to count them.
     pub fn skip_to(&mut self, minute: i64) {
         if self.minute < minute {
-            (self.minute, self.count, self.before, self.score) = (minute, 0.0, None, 0.0);
+            (self.minute, self.open, self.before, self.score) = (minute, [0.0; OPEN], None, 0.0);
             self.evidence = [0.0; 3];
             self.onset = Since { minute, ..Since::default() };
         }
     }
 
     fn close(&mut self, zone_secs: f64, threshold: f64) -> Option<Change> {
-        let (minute, count) = (self.minute, std::mem::take(&mut self.count));
+        let (minute, count) = (self.minute, self.open[0]);
+        self.open.rotate_left(1);
+        self.open[OPEN - 1] = 0.0;
         self.minute += 1;
+        self.late *= decay(1.0, LATE_HALF);
         let season = self.season(minute, zone_secs);
         let expected = self.expected_from(season);
         let phi = self.phi();
@@ -261,7 +281,8 @@ impl Traffic {
     /// The minute at whose beginning the stream must be looked at even if nothing comes: not later than its silence could cross.
     pub fn wake(&self, zone_secs: f64, threshold: f64) -> i64 {
         if self.firing.is_some() {
-            return self.minute + if self.count > 0.0 { 1 } else { WAKE_MOST };
+            let something = self.open.iter().sum::<f64>() > 0.0;
+            return self.minute + self.lag() + if something { 1 } else { WAKE_MOST };
         }
         // Seasons are linear between the middles of hours: their greatest value lies there or at the ends.
         let seasons = [0, 30, WAKE_MOST].map(|ahead| self.season(self.minute + ahead, zone_secs));
@@ -273,7 +294,7 @@ impl Traffic {
         let total = self.total();
         let reaches = |minutes: i64| (total + minutes as f64 * OMEGA).ln() + minutes as f64 * gain > threshold.ln();
         let wait = (1..WAKE_MOST).find(|minutes| reaches(*minutes)).unwrap_or(WAKE_MOST);
-        self.minute + wait
+        self.minute + self.lag() + wait
     }
 
     /// Whether it fell and is not back.
@@ -298,7 +319,7 @@ impl Traffic {
             evidence: self.total(),
             phi: self.phi(),
             season: season / (self.day.0 / self.day.1).max(1e-9),
-            since: self.onset,
+            since: Since { count: self.onset.count + self.open.iter().sum::<f64>(), ..self.onset },
         }
     }
 
@@ -325,7 +346,7 @@ mod tests {
         let mut changes = Vec::new();
         for minute in start..start + minutes {
             carry += rate;
-            traffic.add(carry.floor());
+            traffic.add(minute, minute, carry.floor());
             carry -= carry.floor();
             let change = traffic.close_next(minute + 1, 0.0, threshold(0.001)).unwrap();
             changes.extend(change.map(|change| (minute + 1 - start, change)));
@@ -352,7 +373,7 @@ mod tests {
     fn a_tenth_of_the_traffic_is_a_drop_and_half_is_none() {
         let mut traffic = Traffic::new(0);
         feed(&mut traffic, 2 * DAY, 40.0);
-        assert_eq!(feed(&mut traffic.clone(), 240, 20.0), []);
+        assert_eq!(feed(&mut traffic.clone(), 240, 24.0), []);
         let changes = feed(&mut traffic, 30, 3.0);
         assert!(matches!(changes[..], [(1..=3, Change::Fell)]), "{changes:?}");
         let view = traffic.view(0.0);
@@ -377,6 +398,24 @@ mod tests {
         feed(&mut traffic, 300, 100.0);
         assert_eq!(feed(&mut traffic.clone(), 120, 20.0), []);
         assert!(matches!(feed(&mut traffic, 10, 0.0)[..], [(_, Change::Fell)]));
+    }
+
+    #[test]
+    fn a_stream_whose_lines_come_late_as_a_habit_is_waited_for() {
+        let mut traffic = Traffic::new(0);
+        let mut changes = Vec::new();
+        for now in 0..2 * DAY {
+            // Every tenth line comes three minutes late.
+            let lines = [(now, now % 10 != 0), (now - 3, now % 10 == 3)];
+            for (minute, _) in lines.into_iter().filter(|(_, comes)| *comes) {
+                traffic.add(minute, now, 600.0);
+            }
+            while let Some(change) = traffic.close_next(now + 1, 0.0, threshold(0.001)) {
+                changes.extend(change);
+            }
+        }
+        assert_eq!(changes, []);
+        assert_eq!(traffic.lag(), 3);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use super::site::Site;
 /// Views that the others should have had: silence of less is chance (e⁻³ and below).
 const EXPECTED_MIN: f64 = 3.0;
 
+/// A site is not silent before so many seconds: clients send their events in bundles.
+const SILENT_SECS: u64 = 30;
+
 /// What a `drop` rule knows of a group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DropState {
@@ -87,8 +90,16 @@ impl Site {
 }
 
 impl Watch {
-    /// Judges a `drop` rule of a group: `tries` came in the second that ends now, or its deadline has come.
-    pub(super) fn judge_drop(&mut self, cut: u32, index: u32, place: usize, tries: f64, now: Timestamp, out: &mut super::Output) {
+    /// Judges a `drop` rule of a group: `came` (minute and count) in the second that ends now, or its deadline has come.
+    pub(super) fn judge_drop(
+        &mut self,
+        cut: u32,
+        index: u32,
+        place: usize,
+        came: &[(i64, f64)],
+        now: Timestamp,
+        out: &mut super::Output,
+    ) {
         let site = self.state.cuts[cut as usize].groups[index as usize].site;
         let zone = self.zone_secs(site, now);
         let resumed = (self.state.resumed.secs() + 59).div_euclid(60);
@@ -103,11 +114,13 @@ impl Watch {
         while let Some(change) = drop.traffic.close_next(minute, zone, bar) {
             changes.extend(change);
         }
-        drop.traffic.add(tries);
+        for (at, count) in came {
+            drop.traffic.add(*at, minute, *count);
+        }
         while let Some(change) = drop.traffic.close_next(now.secs().div_euclid(60), zone, bar) {
             changes.extend(change);
         }
-        if tries > 0.0 {
+        if !came.is_empty() {
             self.state.sites[site as usize].drop_entry(condition).seen = now;
         }
         for change in changes {
@@ -162,10 +175,11 @@ impl Watch {
         let condition = me.rules[place].condition;
         let site = &self.state.sites[me.site as usize];
         let seen = site.drops.iter().find(|entry| entry.condition == condition)?.seen;
-        let minutes = now.since(seen).as_secs_f64() / 60.0;
-        if minutes <= 0.0 {
+        let silence = now.since(seen);
+        if silence.as_secs() < SILENT_SECS {
             return None;
         }
+        let minutes = silence.as_secs_f64() / 60.0;
         let zone = self.zone_secs(me.site, now);
         let (mut expected, mut count) = (0.0, 0);
         for (other, group) in groups.iter().enumerate().filter(|(_, group)| group.site == me.site) {

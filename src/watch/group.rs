@@ -29,6 +29,8 @@ pub(crate) struct Group {
     pub(crate) slices: Vec<DimSlices>,
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Counts,
+    /// Views by their minute since the last look, where a `drop` rule wants them.
+    pub(crate) minutes: Vec<(i64, f64)>,
     pub(crate) touched: bool,
     pub(crate) detector: Option<Box<Detector>>,
     /// In the order of the plan's rules for this group.
@@ -146,6 +148,7 @@ impl Group {
             slices: Vec::new(),
             top_errors: Vec::new(),
             pending: Counts::default(),
+            minutes: Vec::new(),
             touched: false,
             detector: None,
             rules: Vec::new(),
@@ -178,9 +181,20 @@ impl Group {
         }
         let counts = Counts { views: tries, units, errors: hit.errors as f64 };
         add_counts(&mut self.pending, &counts);
+        if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
+            self.add_minute(event.at, hit.views as f64);
+        }
         self.add_slices(hit, &counts);
         if is_error {
             self.note_error(hit);
+        }
+    }
+
+    fn add_minute(&mut self, at: Timestamp, views: f64) {
+        let minute = at.secs().div_euclid(60);
+        match self.minutes.iter_mut().find(|(known, _)| *known == minute) {
+            Some((_, count)) => *count += views,
+            None => self.minutes.push((minute, views)),
         }
     }
 

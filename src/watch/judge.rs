@@ -80,7 +80,7 @@ impl Watch {
     fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         group.touched = false;
-        let tries = group.pending.views;
+        let minutes = std::mem::take(&mut group.minutes);
         let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
         if wants_spike {
             self.judge_spike(cut, index, now, out);
@@ -93,7 +93,7 @@ impl Watch {
         for place in 0..self.state.cuts[cut as usize].groups[index as usize].rules.len() {
             let state = &self.state.cuts[cut as usize].groups[index as usize].rules[place];
             if matches!(self.plan.rules[state.rule].condition, Condition::Drop(_)) {
-                self.judge_drop(cut, index, place, tries, now, out);
+                self.judge_drop(cut, index, place, &minutes, now, out);
             } else {
                 self.judge_rule(cut, index, place, now, out);
             }
@@ -188,7 +188,7 @@ impl Watch {
                 // Judged with the looks; here only `for` and `keep_firing_for` run on.
                 (Some(state.spike.holds()), Cause::Again)
             }
-            Condition::Drop(_) => return self.judge_drop(cut, index, place, 0.0, now, out),
+            Condition::Drop(_) => return self.judge_drop(cut, index, place, &[], now, out),
             Condition::FirstSeen(_) => return self.close_novelties(cut, index, place, now, out),
             Condition::Threshold(threshold) => {
                 let (holds, measured) = threshold_holds(threshold, &sight, now);
@@ -378,6 +378,7 @@ impl Watch {
         for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
             group.touched = false;
             group.pending = Default::default();
+            group.minutes.clear();
             let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
             for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {
                 detector.forget_firing();
