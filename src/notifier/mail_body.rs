@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{AlertView, Notification};
+use crate::model::{AlertView, Notification, Transition};
 use crate::render::story::is_business;
 use crate::render::{Audience, Phrase, Span, Story, chart, numbers};
 
@@ -83,7 +83,7 @@ fn content(notification: &Notification, story: &Story, audience: &Audience) -> C
     Content {
         heading: story.title.clone(),
         fact: story.fact.clone(),
-        chart: chart::png(&lead.firing, over, audience.time_zone, unit),
+        chart: chart::png(charted(lead), over, audience.time_zone, unit),
         alt: alt(story, audience, lead),
         rows,
         boxed: business.then(|| advice(lead, story)),
@@ -93,6 +93,12 @@ fn content(notification: &Notification, story: &Story, audience: &Audience) -> C
         runbook: story.runbook.clone().filter(|_| !business),
         preview: story.line.clone(),
     }
+}
+
+/// The transition with the longest picture: the resolve's, where it has one of its own.
+fn charted(lead: &AlertView) -> &Transition {
+    let last = |transition: &Transition| transition.finding.chart.last().map(|point| point.at);
+    lead.resolved.as_ref().filter(|resolved| last(resolved) > last(&lead.firing)).unwrap_or(&lead.firing)
 }
 
 fn counts(lead: &AlertView, unit: &str) -> Option<String> {

@@ -15,7 +15,7 @@ const FIELDS_MAX: usize = 6;
 
 /// The message body. `plain` is the text alone, for when Slack refused the blocks.
 pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value {
-    let text = escape(&broken_mentions(&format!("{} {}", story.symbol, story.line)));
+    let text = notification_line(story);
     if plain {
         let small = escape(&broken_mentions(&format!("{} · {}", story.fact.text(), notification.incident)));
         return json!({"text": format!("{text}\n{small}"), "mrkdwn": false, "unfurl_links": false, "unfurl_media": false});
@@ -51,6 +51,13 @@ pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value
     blocks.push(json!({"type": "actions", "elements": buttons(story)}));
     blocks.push(json!({"type": "context", "elements": [mrkdwn(&escape(&defuse(&story.context)))]}));
     json!({"text": text, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
+}
+
+/// The top-level text, short after escaping too.
+fn notification_line(story: &Story) -> String {
+    let line = |max| escape(&broken_mentions(&format!("{} {}", story.symbol, cut(&story.line, max))));
+    let fits = [120, 100, 80, 60].into_iter().map(line).find(|text| text.chars().count() <= 140);
+    fits.unwrap_or_else(|| line(24))
 }
 
 fn mrkdwn(text: &str) -> Value {

@@ -23,6 +23,7 @@ const BOTTOM: f64 = 196.0;
 /// Pixels per unit: sharp on phones.
 const SCALE: f32 = 2.0;
 
+static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
 static FONT: &[u8] = include_bytes!("assets/DejaVuSans-subset.ttf");
 
 /// What is drawn: one value for each step, and what is usual.
@@ -39,7 +40,6 @@ struct Series {
 /// The chart of an alert as a PNG of at most a few tens of kB; `None` where there is too little to draw. `over` ends the mark.
 pub fn png(transition: &Transition, over: Option<Timestamp>, zone: Tz, unit: &str) -> Option<Vec<u8>> {
     let svg = svg(transition, over, zone, unit)?;
-    static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
     let fonts = FONTS.get_or_init(|| {
         let mut fonts = fontdb::Database::new();
         fonts.load_font_data(FONT.to_vec());
@@ -229,7 +229,7 @@ fn line(
 fn deploy(out: &mut String, t: &Transition, x: &impl Fn(Timestamp) -> f64, (first, last): (Timestamp, Timestamp), zone: Tz) {
     let Some(deploy) = t.finding.deploy.as_ref().filter(|deploy| deploy.at >= first && deploy.at <= last) else { return };
     let place = x(deploy.at);
-    let name: String = deploy.release.chars().filter(|c| c.is_ascii_graphic()).take(24).collect();
+    let name: String = deploy.release.chars().filter(char::is_ascii_graphic).take(24).collect();
     let clock = numbers::clock(deploy.at, deploy.at, zone);
     let _ = writeln!(
         out,

@@ -86,7 +86,8 @@ pub fn owner(text: &str) -> String {
     cut(&clean(text), NAME_CHARS)
 }
 
-fn masked(text: &str) -> String {
+/// With every word that looks like a mail address masked.
+pub fn masked(text: &str) -> String {
     let words: Vec<&str> = text.split(' ').map(|word| if looks_like_mail(word) { "<email>" } else { word }).collect();
     words.join(" ")
 }

@@ -12,6 +12,8 @@ use crate::model::{AlertView, Labels, Notification, Reason, Severity, State};
 pub const TITLE_CHARS: usize = 58;
 /// Characters of the notification line, without its symbol.
 pub const LINE_CHARS: usize = 117;
+/// Characters of the rule's description in a message.
+const NOTE_CHARS: usize = 600;
 /// Alerts beyond the first that are named; the rest are counted.
 const OTHERS_NAMED: usize = 3;
 
@@ -83,7 +85,7 @@ pub fn tell(notification: &Notification, audience: &Audience) -> Story {
         line: cut(&line(&facts, over, total), LINE_CHARS),
         fact,
         who: if over { None } else { facts.who() },
-        note: Some(notes.get("description").to_string()).filter(|note| !note.is_empty() && !facts.business()),
+        note: Some(cut(notes.get("description"), NOTE_CHARS)).filter(|note| !note.is_empty() && !facts.business()),
         others: others(notification, audience),
         rows: rows(notification, &facts, over),
         late: notification.late_since.map(|since| format!("Told late: this should have come at {}.", facts.time(since))),
@@ -119,7 +121,7 @@ pub fn annotations(notification: &Notification) -> (Labels, Vec<String>) {
     let mut errors = Vec::new();
     let rendered = alert.firing.annotations.iter().filter_map(|(name, text)| {
         match template::render(text, &template::Data::new(notification, alert)) {
-            Ok(text) => Some((name.to_string(), foreign::clean(&text))),
+            Ok(text) => Some((name.to_string(), foreign::masked(&foreign::clean(&text)))),
             Err(message) => {
                 errors.push(format!("annotation {name} of {}: {message}", alert.firing.alert));
                 None

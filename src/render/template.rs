@@ -129,7 +129,8 @@ pub fn render(text: &str, data: &Data) -> Result<String, String> {
         .and_then(|t| t.render(minijinja::value::Serde(data)))
         .map_err(|error| describe(&error))?;
     if out.len() > BYTES_MAX {
-        out.truncate(out.floor_char_boundary(BYTES_MAX));
+        let end = (0..=BYTES_MAX).rev().find(|end| out.is_char_boundary(*end)).unwrap_or(0);
+        out.truncate(end);
     }
     Ok(out)
 }

@@ -29,7 +29,7 @@ pub(crate) async fn http(behaviour: Http) -> String {
 }
 
 async fn answer(mut stream: TcpStream, behaviour: Http) {
-    let mut bytes = [0u8; 65_536];
+    let mut bytes = vec![0u8; 65_536];
     let _ = stream.read(&mut bytes).await;
     match behaviour {
         Http::Answer(head, body) => {
