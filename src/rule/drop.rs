@@ -51,7 +51,7 @@ const EXPECTED_MIN: f64 = 1e-6;
 const OPEN: usize = 6;
 /// Lateness is learned from so large a part of a minute's expectation, and forgotten with this half-life in minutes.
 const LATE_SHARE: f64 = 0.2;
-const LATE_HALF: f64 = 720.0;
+const LATE_HALF: f64 = 2_880.0;
 /// Evidence is clamped here.
 const CLAMP: f64 = 1e200;
 
@@ -157,7 +157,7 @@ impl Traffic {
     }
 
     fn lag(&self) -> i64 {
-        self.late.round() as i64
+        (self.late - 0.1).ceil() as i64
     }
 
     /// Closes the next minute that is over at `now` (a minute since the epoch that has begun). `None`: all are closed.

@@ -136,6 +136,8 @@ impl Watch {
     }
 
     fn note_change(&mut self, cut: u32, index: u32, place: usize, change: Change, now: Timestamp, out: &mut super::Output) {
+        // The deadline was set for another state.
+        self.set_wake(cut, index, place, None, now);
         let group = &self.state.cuts[cut as usize].groups[index as usize];
         let (site, condition) = (group.site, group.rules[place].condition);
         let leader = self.state.sites[site as usize].drop_entry(condition).leader;
@@ -212,8 +214,10 @@ impl Watch {
             drop.traffic.forget_firing();
         }
         for (member, at) in woken {
+            self.set_wake(cut, member, at, None, now);
             self.step_drop(cut, member, at, now, out);
         }
+        self.set_wake(cut, index, place as usize, None, now);
         self.step_drop(cut, index, place as usize, now, out);
     }
 
