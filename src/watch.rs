@@ -9,6 +9,7 @@
 //! group by group, and only the groups that were touched; what must happen without events (a window slides, an absence, `for`)
 //! waits in a queue of deadlines. Nothing ever scans all series but the hourly count for budgets.
 
+mod drop;
 mod finding;
 mod group;
 mod judge;
@@ -460,6 +461,7 @@ impl Watch {
         self.state.touched.clear();
         self.state.deadlines.clear();
         self.relink();
+        self.relink_drops();
         self.set_alphas();
     }
 

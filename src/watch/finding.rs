@@ -10,6 +10,7 @@ use crate::rule::spike::Stream;
 use crate::rule::window::Measured;
 use crate::rule::{Condition, Rule, SeverityChoice};
 
+use super::drop::{Fall, WholeSite};
 use super::group::{Group, OpenError, Said, Slice};
 use super::site::Site;
 use super::{Output, SitePlan, Watch};
@@ -30,6 +31,8 @@ pub(super) struct Scene<'a> {
     pub(super) site: &'a Site,
     pub(super) plan: &'a SitePlan,
     pub(super) rule: &'a Rule,
+    /// The alert stands for all groups of the site that the rule watches.
+    pub(super) whole_site: Option<WholeSite>,
 }
 
 /// Why an alert begins to fire.
@@ -42,6 +45,8 @@ pub(super) enum Cause {
     Window { measured: Measured, secs: i64 },
     /// Nothing came.
     Silence { last: Timestamp, secs: i64 },
+    /// Too little came.
+    Fell(Fall),
 }
 
 impl Watch {
@@ -78,7 +83,10 @@ impl Watch {
         let tally = scene.group.ring.sum_since(began);
         let sessions = scene.group.sessions.since(began);
         let mut finding = Finding { metric: scene.metric(), errors: tally.errors, views: tally.views, ..Finding::default() };
-        finding.value = share(tally.errors, tally.views);
+        finding.value = match &scene.rule.condition {
+            Condition::Drop(_) => scene.views_a_minute(tally.views, began, now),
+            _ => share(tally.errors, tally.views),
+        };
         finding.sessions = sessions.map(|(_, affected)| affected);
         finding.baseline = said.as_ref().and_then(|said| said.baseline);
         finding.ratio = ratio(finding.value, finding.baseline);
@@ -170,7 +178,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn ratio(value: Option<f64>, baseline: Option<f64>) -> Option<f64> {
+pub(super) fn ratio(value: Option<f64>, baseline: Option<f64>) -> Option<f64> {
     value.zip(baseline).filter(|(_, baseline)| *baseline > 0.0).map(|(value, baseline)| value / baseline)
 }
 
@@ -178,6 +186,9 @@ impl Scene<'_> {
     /// The group's labels: site and env always, absent keys left out.
     pub(super) fn group_labels(&self) -> Labels {
         let mut labels = Labels::new().with("site", self.site.name.clone()).with("env", self.site.env.clone());
+        if self.whole_site.is_some() {
+            return labels;
+        }
         labels.set("page", self.group.key.page.clone());
         labels.set("step", self.group.key.step.clone());
         for (name, value) in &self.group.key.others {
@@ -214,7 +225,7 @@ impl Scene<'_> {
         }
     }
 
-    fn metric(&self) -> Metric {
+    pub(super) fn metric(&self) -> Metric {
         match &self.rule.condition {
             Condition::Spike(c) => c.of.clone(),
             Condition::Drop(c) => c.of.clone(),
@@ -229,12 +240,18 @@ impl Scene<'_> {
         if !self.rule.owner.is_empty() {
             return self.rule.owner.clone();
         }
+        if self.whole_site.is_some() {
+            return String::new();
+        }
         let page = &self.group.key.page;
         let fits = |globs: &Vec<String>| globs.iter().any(|glob| glob_matches(glob, page));
         self.plan.owners.iter().find(|(globs, _)| fits(globs)).map(|(_, owner)| owner.clone()).unwrap_or_default()
     }
 
     fn funnel_place(&self) -> Option<FunnelPlace> {
+        if self.whole_site.is_some() {
+            return None;
+        }
         let step = &self.group.key.step;
         self.plan.funnels.iter().find_map(|(funnel, steps)| {
             let place = steps.iter().position(|name| name == step && !step.is_empty())?;
@@ -247,8 +264,9 @@ impl Scene<'_> {
         if let SeverityChoice::Fixed(severity) = self.rule.severity {
             return severity;
         }
-        let people = finding.sessions.unwrap_or(finding.errors);
-        let hard = finding.value.is_some_and(|value| finding.metric.is_rate() && value >= 0.25);
+        let fell = matches!(self.rule.condition, Condition::Drop(_));
+        let people = if fell { self.missing(finding) } else { finding.sessions.unwrap_or(finding.errors) };
+        let hard = finding.value.is_some_and(|value| if fell { value == 0.0 } else { finding.metric.is_rate() && value >= 0.25 });
         match (self.funnel_place().is_some(), people) {
             (true, 50..) if hard => Severity::P0,
             (true, 20..) => Severity::P1,
@@ -259,6 +277,9 @@ impl Scene<'_> {
     }
 
     fn chart(&self, now: Timestamp) -> Vec<ChartPoint> {
+        if self.whole_site.is_some() {
+            return Vec::new();
+        }
         let usual = |at: Timestamp| self.group.detector.as_ref().and_then(|d| d.usual(at.secs_f64(), 0.0));
         self.group
             .ring
@@ -278,6 +299,7 @@ impl Scene<'_> {
                 let span = format_duration(std::time::Duration::from_secs(*secs as u64));
                 (finding, *last, format!("no {} for {span}", self.metric().as_str()))
             }
+            Cause::Fell(fall) => self.drop_finding(now, fall),
             Cause::Again => unreachable!("`say_firing` has replaced it"),
         };
         finding.sessions = self.group.sessions.since(began).map(|(_, affected)| affected);
@@ -392,6 +414,7 @@ impl Scene<'_> {
     fn why_over(&self) -> &'static str {
         match &self.rule.condition {
             Condition::Spike(_) => "the rate is back at what is usual",
+            Condition::Drop(_) if self.is_new_usual() => "it lasted for a day and is the new usual",
             Condition::Drop(_) => "traffic is back",
             Condition::FirstSeen(_) => "it has not come for an hour",
             Condition::Frequency(_) | Condition::Threshold(_) => "back within the bound",

@@ -10,6 +10,8 @@ use crate::rule::detector::{Counts, Detector};
 use crate::rule::spike::{SpikeState, Stream};
 use crate::window::{Ring, Sessions};
 
+use super::drop::DropState;
+
 /// Kinds of error kept for the words of a message.
 const TOP_ERRORS: usize = 12;
 
@@ -30,6 +32,8 @@ pub(crate) struct Group {
     pub(crate) slices: Vec<DimSlices>,
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Counts,
+    /// Views by their minute since the last look, where a `drop` rule wants them.
+    pub(crate) minutes: Vec<(i64, f64)>,
     pub(crate) touched: bool,
     /// The minute in which slices were last looked over.
     sliced: i64,
@@ -63,6 +67,7 @@ pub(crate) struct RuleState {
     pub(crate) alert: AlertState,
     pub(crate) spike: SpikeState,
     pub(crate) novelty: Option<Box<Novelty>>,
+    pub(crate) drop: Option<Box<DropState>>,
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
     /// What was said when it began to fire, for the resolve.
@@ -150,6 +155,7 @@ impl Group {
             slices: Vec::new(),
             top_errors: Vec::new(),
             pending: Counts::default(),
+            minutes: Vec::new(),
             touched: false,
             sliced: 0,
             detector: None,
@@ -183,9 +189,20 @@ impl Group {
         }
         let counts = Counts { views: tries, units, errors: hit.errors as f64 };
         add_counts(&mut self.pending, &counts);
+        if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
+            self.add_minute(event.at, hit.views as f64);
+        }
         self.add_slices(hit, &counts);
         if is_error {
             self.note_error(hit);
+        }
+    }
+
+    fn add_minute(&mut self, at: Timestamp, views: f64) {
+        let minute = at.secs().div_euclid(60);
+        match self.minutes.iter_mut().find(|(known, _)| *known == minute) {
+            Some((_, count)) => *count += views,
+            None => self.minutes.push((minute, views)),
         }
     }
 
@@ -386,6 +403,7 @@ impl RuleState {
             alert: AlertState::default(),
             spike: SpikeState::default(),
             novelty: None,
+            drop: None,
             wake: None,
             said: None,
         }

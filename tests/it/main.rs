@@ -3,3 +3,6 @@
 mod config;
 mod delivery;
 mod fakes;
+mod reference;
+mod scenarios;
+mod watch_properties;
