@@ -162,6 +162,13 @@ const NO_GROUP: u32 = u32::MAX;
 #[error("the checkpoint cannot be read: {0}")]
 pub struct BadCheckpoint(String);
 
+impl BadCheckpoint {
+    /// From what the reader said.
+    pub fn new(error: &dyn std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl Watch {
     /// An empty watch.
     pub fn new(shard: u32, config: Arc<WatchConfig>) -> Self {

@@ -1,4 +1,24 @@
-//! The thin shell around the cores: tasks, clock, files, signals.
+//! The thin shell around the cores: threads, tasks, the clock, files, signals.
+//!
+//! ```text
+//! web, access logs ──► wal thread (durable, in order) ──► watch thread ──► desk thread (store) ──► deliveries (tokio)
+//!                                                          │ checkpoint thread
+//! ```
+//! Every arrow is a queue. The log is the one order of inputs: the watch hears nothing that is not in it, ticks included.
 
+pub mod clock;
+pub mod data_dir;
+pub mod desk_task;
 pub mod files;
+pub mod history;
+pub mod reload;
+pub mod run;
+pub mod settings;
+pub mod shared;
+pub mod source_task;
 pub mod tail;
+pub mod view;
+pub mod watch_task;
+
+pub use run::{Daemon, Options, StartError};
+pub use settings::{Origin, Settings};

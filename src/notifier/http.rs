@@ -79,7 +79,8 @@ fn key(http: &HttpConfig) -> Key {
     (http.proxy_url.as_ref().map(|url| url.expose().to_string()), http.ca_file.clone())
 }
 
-fn client(http: &HttpConfig) -> Result<Client, ClientError> {
+/// A client as `http_config` wants it.
+pub fn client(http: &HttpConfig) -> Result<Client, ClientError> {
     let settings = || -> Result<reqwest::ClientBuilder, ClientError> {
         let mut builder = Client::builder()
             .user_agent(concat!("spiked/", env!("CARGO_PKG_VERSION")))

@@ -3,7 +3,8 @@
 //! No label takes a value from outside the process but `receiver`, which the configuration bounds. Pages, sites, users and
 //! keys never are labels.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -78,6 +79,8 @@ pub struct ResultLabel {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The same as `ingest_lines`, for those who list it.
+    outcomes: Mutex<BTreeMap<(&'static str, Outcome), u64>>,
     /// Lines by source format, outcome and reason; they add up to what came in.
     pub ingest_lines: Family<LineLabels, Counter>,
     /// Bytes of request bodies as sent.
@@ -210,13 +213,24 @@ impl Metrics {
                 Gauge::default(),
             ),
             registry: d.0,
+            outcomes: Mutex::default(),
         }
     }
 
     /// Counts lines of one source that ended in one outcome.
     pub fn lines(&self, source: &'static str, outcome: Outcome, count: u64) {
+        if count == 0 {
+            return;
+        }
+        *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).entry((source, outcome)).or_default() += count;
         let labels = LineLabels { source, outcome: outcome.as_str(), reason: outcome.reason() };
         self.ingest_lines.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Lines by source and outcome, in that order.
+    pub fn outcomes(&self) -> Vec<(&'static str, Outcome, u64)> {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.iter().map(|((source, outcome), count)| (*source, *outcome, *count)).collect()
     }
 
     /// Counts one answered request.

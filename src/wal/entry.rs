@@ -9,6 +9,8 @@ use crate::model::{Batch, Timestamp};
 pub enum Entry {
     /// Events that arrived.
     Batch {
+        /// Which source they came from, for the counters: `native`, `access_log`, …
+        source: String,
         /// The events.
         batch: Batch,
         /// How far each source has been read with these events: its name, and a position that only the source understands.
@@ -27,7 +29,7 @@ impl Entry {
     /// About how many bytes it takes, to bound queues by; not exact.
     pub fn size_hint(&self) -> usize {
         match self {
-            Self::Batch { batch, positions } => {
+            Self::Batch { batch, positions, .. } => {
                 let positions: usize = positions.iter().map(|(name, at)| name.len() + at.len()).sum();
                 64 + batch.text_bytes() + 128 * batch.events.len() + positions
             }

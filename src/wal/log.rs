@@ -275,7 +275,11 @@ mod tests {
         if number % 3 == 0 {
             let mut batch = Batch::new();
             batch.add_text(&format!("text {number}"));
-            return Entry::Batch { batch, positions: vec![("access.log".into(), number.to_le_bytes().to_vec())] };
+            return Entry::Batch {
+                source: "access_log".into(),
+                batch,
+                positions: vec![("access.log".into(), number.to_le_bytes().to_vec())],
+            };
         }
         Entry::Tick(Timestamp(number))
     }

@@ -208,7 +208,7 @@ pub trait Backend: Send + Sync + 'static {
     fn decode(&self, incoming: Incoming<'_>) -> Result<Decoded, DecodeError>;
 
     /// Resolves once the batch is durable.
-    fn ingest(&self, batch: Batch) -> impl Future<Output = Result<(), IngestError>> + Send;
+    fn ingest(&self, door: Door, batch: Batch) -> impl Future<Output = Result<(), IngestError>> + Send;
 
     /// Sums of the series that fit.
     fn series(&self, query: SeriesQuery) -> impl Future<Output = Vec<SeriesRow>> + Send;

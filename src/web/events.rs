@@ -172,7 +172,7 @@ async fn keep<B: Backend>(app: &App<B>, door: Door, writer: Writer<'_>, decoded:
         return try_again(StatusCode::TOO_MANY_REQUESTS, "the quota of this key is used up; try again later", after);
     }
     if !batch.events.is_empty() {
-        match app.backend.ingest(batch).await {
+        match app.backend.ingest(door, batch).await {
             Ok(()) => {}
             Err(why @ IngestError::Overloaded { retry_after }) => {
                 return try_again(StatusCode::TOO_MANY_REQUESTS, &why.to_string(), retry_after);

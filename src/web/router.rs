@@ -156,7 +156,7 @@ mod tests {
             }
             Ok(decoded)
         }
-        async fn ingest(&self, _: Batch) -> Result<(), IngestError> {
+        async fn ingest(&self, _: crate::web::backend::Door, _: Batch) -> Result<(), IngestError> {
             Ok(())
         }
         async fn series(&self, query: SeriesQuery) -> Vec<SeriesRow> {

@@ -1,0 +1,462 @@
+//! Start, run, stop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+
+use crate::config::Diagnostic;
+use crate::desk::Desk;
+use crate::ingest::access_log::LogParser;
+use crate::model::{Delivery, Timestamp};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{ChannelLabel, ResultLabel};
+use crate::wal::{CommitOptions, Committer, DirLock, LockError, Wal, WalError, WalOptions, checkpoint};
+use crate::watch::{BadCheckpoint, Input, Output, Watch};
+
+use super::data_dir::DataDir;
+use super::settings::{Live, Origin, Settings};
+use super::shared::Shared;
+use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Snapshot, WatchTask};
+use super::{clock, desk_task, history, reload, source_task, watch_task};
+
+/// How to start.
+pub struct Options {
+    /// Where the configuration comes from.
+    pub origin: Origin,
+    /// The settings as loaded from it.
+    pub settings: Settings,
+    /// Past events to learn from when the data folder is new.
+    pub history: Vec<PathBuf>,
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {}", .0.display())]
+    DataDir(PathBuf, #[source] std::io::Error),
+    /// Another daemon has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The checkpoints.
+    #[error(transparent)]
+    CheckpointFile(#[from] checkpoint::CheckpointError),
+    /// What a checkpoint holds.
+    #[error(transparent)]
+    Checkpoint(#[from] BadCheckpoint),
+    /// A file of past events.
+    #[error("cannot read the history {}", .0.display())]
+    History(PathBuf, #[source] std::io::Error),
+    /// The address.
+    #[error("cannot listen on {0}; is another spiked running there?")]
+    Listen(String, #[source] std::io::Error),
+    /// A receiver's settings.
+    #[error(transparent)]
+    Client(#[from] crate::notifier::ClientError),
+    /// An access log's format.
+    #[error("the format of {file} is not right: {reason}")]
+    LogFormat {
+        /// The access log.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The configuration is broken.
+    #[error("{}", .0.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<Diagnostic>),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    shared: Arc<Shared>,
+    address: std::net::SocketAddr,
+    stop_web: tokio::sync::watch::Sender<bool>,
+    web: tokio::task::JoinHandle<()>,
+    stop_sources: Arc<AtomicBool>,
+    sources: Vec<JoinHandle<()>>,
+    wal: JoinHandle<Wal>,
+    watch: JoinHandle<()>,
+    desk: JoinHandle<()>,
+    checkpoints: JoinHandle<()>,
+    _lock: DirLock,
+}
+
+impl Daemon {
+    /// Starts everything; returns when replay has ended and events are taken.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options { origin, settings, history } = options;
+        let path = settings.config.data_dir.clone();
+        let data_dir = DataDir::create(&path).map_err(|e| StartError::DataDir(path.clone(), e))?;
+        let lock = DirLock::take(data_dir.path())?;
+        let salts = data_dir.salts(clock::now()).map_err(|e| StartError::DataDir(path.clone(), e))?;
+        let parsers = parsers(&settings)?;
+        let listen = settings.config.listen.clone();
+        let listener = TcpListener::bind(&listen).await.map_err(|e| StartError::Listen(listen.clone(), e))?;
+        let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
+        let metrics = Metrics::shared();
+        let live = Live::build(settings, salts, 1)?;
+
+        let store = Store::open(&data_dir.database())?;
+        let desk = Desk::new(live.settings.desk(), store.restore()?, clock::now().millis() as u64);
+        let (desk_queue, desk_messages) = channel();
+        let mut task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
+        let options = WalOptions::default();
+        let (wal, opened) = Wal::open_from(&data_dir.wal(), options, task.next_offset)?;
+        tell_damage(&opened);
+        task.resume(clock::now());
+
+        let (watch_queue, watch_messages) = watch_task::queue();
+        let to_watch = watch_queue.clone();
+        let deliver = move |offset, entry| {
+            let _stopping = to_watch.send(watch_task::Message::Entry(offset, entry));
+        };
+        let commit = CommitOptions::new(clock::monotonic);
+        let (committer, wal) =
+            Committer::start(wal, commit, Arc::clone(&metrics), task.arrival, deliver).map_err(StartError::Thread)?;
+        let positions = task.positions.clone();
+        let shared = Arc::new(Shared {
+            origin,
+            live: ArcSwap::from_pointee(live),
+            committer: committer.clone(),
+            watch: watch_queue,
+            desk: desk_queue.clone(),
+            metrics: Arc::clone(&metrics),
+            data_dir: data_dir.clone(),
+            taking: AtomicBool::new(false),
+            generation: AtomicU64::new(1),
+            reloading: tokio::sync::Mutex::new(()),
+        });
+        let desk = spawn_desk(&shared, desk, store, desk_messages)?;
+        let (checkpoint_queue, checkpoints) = spawn_checkpoints(&shared, data_dir)?;
+        let watch = spawn_watch(task, watch_messages, committer, desk_queue, checkpoint_queue)?;
+        let stop_sources = Arc::new(AtomicBool::new(false));
+        let sources = spawn_sources(&shared, parsers, &positions, &stop_sources)?;
+        let (stop_web, mut stopped) = tokio::sync::watch::channel(false);
+        let router = crate::web::router(Arc::clone(&shared));
+        let web = tokio::spawn(async move {
+            let stop = async move {
+                let _dropped = stopped.wait_for(|stop| *stop).await;
+            };
+            crate::web::serve(listener, router, stop).await;
+        });
+        shared.taking.store(true, Ordering::Release);
+        tokio::spawn(reload::watch_files(Arc::clone(&shared)));
+        tokio::spawn(rotate_salts(Arc::clone(&shared)));
+        tokio::spawn(heartbeat(Arc::clone(&shared)));
+        tracing::info!(event = "started", listen = %address, data_dir = %path.display());
+        Ok(Self { shared, address, stop_web, web, stop_sources, sources, wal, watch, desk, checkpoints, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// What the tasks share.
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Whether a thread that must not end has ended: then the process must, too.
+    pub fn is_broken(&self) -> bool {
+        self.wal.is_finished() || self.watch.is_finished() || self.desk.is_finished() || self.checkpoints.is_finished()
+    }
+
+    /// Takes nothing new, finishes what was taken, writes a last checkpoint.
+    pub async fn stop(self) {
+        tracing::info!(event = "stopping");
+        self.shared.taking.store(false, Ordering::Release);
+        self.stop_sources.store(true, Ordering::Relaxed);
+        let _gone = self.stop_web.send(true);
+        let _ended = self.web.await;
+        let shared = Arc::clone(&self.shared);
+        let threads = (self.sources, self.wal, self.watch, self.checkpoints, self.desk);
+        let joined = tokio::task::spawn_blocking(move || {
+            let (sources, wal, watch, checkpoints, desk) = threads;
+            sources.into_iter().for_each(|thread| drop(thread.join()));
+            shared.committer.stop();
+            let wal_ok = wal.join().is_ok();
+            let _ended = shared.watch.send(watch_task::Message::Stop);
+            let ok = watch.join().is_ok() & checkpoints.join().is_ok() & wal_ok;
+            let _ended = shared.desk.send(desk_task::Message::Stop);
+            desk.join().is_ok() && ok
+        });
+        match joined.await {
+            Ok(true) => tracing::info!(event = "stopped"),
+            _ => tracing::error!(event = "stopped_badly", "a thread had failed; the next start replays the log"),
+        }
+    }
+}
+
+fn parsers(settings: &Settings) -> Result<Vec<LogParser>, StartError> {
+    let parser = |source: &crate::config::Source| {
+        LogParser::new(&source.format)
+            .map_err(|e| StartError::LogFormat { file: source.access_log.display().to_string(), reason: e.to_string() })
+    };
+    settings.config.sources.iter().map(parser).collect()
+}
+
+/// The first core as it was, brought up to the end of the log.
+fn restore(
+    data_dir: &DataDir,
+    live: &Live,
+    metrics: &Arc<Metrics>,
+    desk: &Sender<desk_task::Message>,
+    history: &[PathBuf],
+) -> Result<WatchTask, StartError> {
+    let config = Arc::new(live.settings.watch());
+    let found = checkpoint::load(&data_dir.checkpoints(), CHECKPOINT_FORMAT)?;
+    let is_new = found.is_none();
+    let mut output = Output::default();
+    let mut task = match found {
+        Some(found) => {
+            let snapshot: Snapshot = postcard::from_bytes(&found.bytes).map_err(|e| BadCheckpoint::new(&e))?;
+            let watch = Watch::restore(&snapshot.watch, config, &mut output)?;
+            WatchTask::new(watch, snapshot.positions, snapshot.arrival, found.offset, Arc::clone(metrics))
+        }
+        None => WatchTask::new(Watch::new(0, config), BTreeMap::new(), Timestamp::default(), 0, Arc::clone(metrics)),
+    };
+    let mut to_desk = |transitions| {
+        let _stopping = desk.send(desk_task::Message::Transitions(transitions));
+    };
+    let from = task.next_offset;
+    let replayed = clock::monotonic();
+    if data_dir.wal().is_dir() {
+        for entry in Wal::replay(&data_dir.wal(), from)? {
+            let (offset, entry) = entry?;
+            task.apply(offset, entry, &mut to_desk);
+        }
+    }
+    if task.next_offset > from || !is_new {
+        let took = format!("{:?}", clock::monotonic() - replayed);
+        tracing::info!(event = "replayed", entries = task.next_offset - from, took, series = task.watch.series_count());
+    }
+    // Alerts whose rules are gone are resolved after everything that was decided before.
+    if !output.transitions.is_empty() {
+        for (number, transition) in output.transitions.iter_mut().enumerate() {
+            transition.id.offset = task.next_offset;
+            transition.id.number = number as u32;
+        }
+        task.next_offset += 1;
+        to_desk(output.transitions);
+    }
+    if is_new && task.next_offset == 0 {
+        for path in history {
+            learn(&mut task, live, path)?;
+        }
+        if !history.is_empty() {
+            let state = task.checkpoint();
+            checkpoint::write(&data_dir.checkpoints(), state.offset, CHECKPOINT_FORMAT, &state.bytes)?;
+        }
+    } else if !history.is_empty() {
+        tracing::warn!(event = "history_skipped", "the data folder has a state already; history is for a new one");
+    }
+    Ok(task)
+}
+
+/// Learns from a file of past events and announces nothing from it.
+fn learn(task: &mut WatchTask, live: &Live, path: &std::path::Path) -> Result<(), StartError> {
+    let fail = |e| StartError::History(path.to_owned(), e);
+    let mut reader = history::open(path).map_err(fail)?;
+    let mut output = Output::default();
+    let line_bytes = live.settings.config.limits.line_bytes;
+    let mut clock = crate::ingest::ArrivalClock::Running(None);
+    let watch = &mut task.watch;
+    let mut arrival = task.arrival;
+    let report = history::read(&mut reader, &live.door, line_bytes, &mut clock, |batch| {
+        watch.handle(0, Input::Events(batch), &mut output);
+        arrival = batch.events.last().map_or(arrival, |event| event.arrival.max(arrival));
+        output.transitions.clear();
+    })
+    .map_err(fail)?;
+    task.watch.handle(0, Input::EndOfHistory, &mut output);
+    task.arrival = arrival.min(clock::now());
+    for refused in report.rejected.iter().take(3) {
+        tracing::warn!(event = "history_line_refused", file = %path.display(), line = refused.line, error = refused.error);
+    }
+    tracing::info!(
+        event = "history_learned", file = %path.display(), lines = report.accepted, refused = report.rejected_count,
+        series = task.watch.series_count()
+    );
+    Ok(())
+}
+
+fn tell_damage(opened: &crate::wal::Opened) {
+    if opened.torn_bytes > 0 {
+        tracing::warn!(event = "wal_torn_tail", bytes = opened.torn_bytes, "an unfinished write at the end of the log was cut");
+    }
+    for damage in &opened.damages {
+        tracing::error!(event = "wal_damaged", ?damage, "part of the log cannot be read; the events in it are lost");
+    }
+}
+
+fn spawn_desk(
+    shared: &Arc<Shared>,
+    desk: Desk,
+    store: Store,
+    messages: Receiver<desk_task::Message>,
+) -> Result<JoinHandle<()>, StartError> {
+    let task = desk_task::DeskTask::new(desk, store, Arc::clone(&shared.metrics));
+    let runtime = tokio::runtime::Handle::current();
+    let shared = Arc::clone(shared);
+    let send = move |delivery: Delivery| {
+        runtime.spawn(deliver(Arc::clone(&shared), delivery));
+    };
+    std::thread::Builder::new().name("desk".into()).spawn(move || task.run(&messages, send)).map_err(StartError::Thread)
+}
+
+/// One attempt; its result goes back to the desk.
+async fn deliver(shared: Arc<Shared>, delivery: Delivery) {
+    let live = shared.live();
+    let config = &live.settings.config;
+    let now = clock::now();
+    let site = delivery.notification.lead().firing.group.get("site").to_owned();
+    let result = match config.receivers.iter().find(|receiver| receiver.name == delivery.target.receiver) {
+        Some(receiver) => {
+            let zone = live.settings.zone_of(&site);
+            crate::notifier::send(&delivery, receiver, &live.clients, now, &config.external_url, zone).await
+        }
+        None => crate::model::AttemptResult::BadTarget {
+            reason: format!("receiver {} is not configured any more", delivery.target.receiver),
+        },
+    };
+    tracing::info!(
+        event = "attempt", receiver = %delivery.target.receiver, channel = %delivery.target.channel,
+        incident = %delivery.notification.incident, reason = delivery.notification.reason.as_str(), ?result
+    );
+    let channel = ChannelLabel { channel: delivery.target.channel.clone() };
+    let latency = clock::now().since(delivery.notification.at).as_secs_f64();
+    shared.metrics.delivery_seconds.get_or_create(&channel).observe(latency);
+    let _stopping = shared.desk.send(desk_task::Message::AttemptDone(delivery.id, result));
+}
+
+fn spawn_watch(
+    task: WatchTask,
+    messages: Receiver<watch_task::Message>,
+    committer: Committer,
+    desk: Sender<desk_task::Message>,
+    checkpoints: std::sync::mpsc::SyncSender<Checkpoint>,
+) -> Result<JoinHandle<()>, StartError> {
+    let run = move || {
+        let to_desk = |transitions| {
+            let _stopping = desk.send(desk_task::Message::Transitions(transitions));
+        };
+        task.run(&messages, &committer, to_desk, &checkpoints);
+    };
+    std::thread::Builder::new().name("watch".into()).spawn(run).map_err(StartError::Thread)
+}
+
+type CheckpointThread = (std::sync::mpsc::SyncSender<Checkpoint>, JoinHandle<()>);
+
+/// Writes states once the desk has stored all that was decided before them, and lets the log forget what they hold.
+fn spawn_checkpoints(shared: &Arc<Shared>, data_dir: DataDir) -> Result<CheckpointThread, StartError> {
+    let (queue, states) = sync_channel::<Checkpoint>(1);
+    let shared = Arc::clone(shared);
+    let run = move || {
+        for state in states {
+            let (answer, stored) = channel();
+            let asked = shared.desk.send(desk_task::Message::Barrier(answer));
+            if asked.is_err() || stored.recv().is_err() {
+                return;
+            }
+            let written = checkpoint::write(&data_dir.checkpoints(), state.offset, CHECKPOINT_FORMAT, &state.bytes);
+            let result = if written.is_ok() { "success" } else { "failure" };
+            shared.metrics.checkpoints.get_or_create(&ResultLabel { result }).inc();
+            match written {
+                Ok(()) => {
+                    shared.metrics.checkpoint_offset.set(state.offset as i64);
+                    if let Some(offset) = checkpoint::oldest_offset(&data_dir.checkpoints()) {
+                        shared.committer.delete_before(offset);
+                    }
+                }
+                Err(error) => tracing::error!(event = "checkpoint_failed", %error, "the log is kept until one can be written"),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(run).map_err(StartError::Thread)?;
+    Ok((queue, thread))
+}
+
+fn spawn_sources(
+    shared: &Arc<Shared>,
+    parsers: Vec<LogParser>,
+    positions: &BTreeMap<String, Vec<u8>>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let sources = shared.live().settings.config.sources.clone();
+    let mut threads = Vec::new();
+    for (source, parser) in sources.into_iter().zip(parsers) {
+        let stored = positions.get(&source.access_log.display().to_string());
+        let from = stored.and_then(|bytes| postcard::from_bytes(bytes).ok());
+        let (shared, stop) = (Arc::clone(shared), Arc::clone(stop));
+        let run = move || source_task::follow(&shared, &source, &parser, from, &stop);
+        threads.push(std::thread::Builder::new().name("access-log".into()).spawn(run).map_err(StartError::Thread)?);
+    }
+    Ok(threads)
+}
+
+/// Puts the salt of a new day in force.
+async fn rotate_salts(shared: Arc<Shared>) {
+    let mut day = clock::now().secs() / 86_400;
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let now = clock::now();
+        if now.secs() / 86_400 == day {
+            continue;
+        }
+        let _no_reload_meanwhile = shared.reloading.lock().await;
+        let generation = shared.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        let built = shared
+            .data_dir
+            .salts(now)
+            .map_err(|e| e.to_string())
+            .and_then(|salts| Live::build(shared.live().settings.clone(), salts, generation).map_err(|e| e.to_string()));
+        match built {
+            Ok(live) => {
+                day = now.secs() / 86_400;
+                shared.live.store(Arc::new(live));
+            }
+            Err(error) => tracing::error!(event = "salt_rotation_failed", error, "yesterday's salt stays in use"),
+        }
+    }
+}
+
+/// Tells the outside that spiked is alive and takes events.
+async fn heartbeat(shared: Arc<Shared>) {
+    let client = match crate::notifier::http::client(&crate::config::HttpConfig::default()) {
+        Ok(client) => client,
+        Err(error) => return tracing::error!(event = "heartbeat_failed", %error),
+    };
+    loop {
+        let live = shared.live();
+        let Some(beat) = live.settings.config.heartbeat.clone() else {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            continue;
+        };
+        if crate::web::Backend::ready(shared.as_ref()).is_ok() {
+            match client.get(beat.url.expose()).send().await {
+                Ok(answer) if answer.status().is_success() => {}
+                Ok(answer) => tracing::warn!(event = "heartbeat_refused", status = answer.status().as_u16()),
+                Err(error) => tracing::warn!(event = "heartbeat_failed", error = %error.without_url()),
+            }
+        }
+        tokio::time::sleep(beat.every).await;
+    }
+}
