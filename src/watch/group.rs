@@ -28,6 +28,8 @@ pub(crate) struct Group {
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Counts,
     pub(crate) touched: bool,
+    /// The minute in which slices were last looked over.
+    sliced: i64,
     pub(crate) detector: Option<Box<Detector>>,
     /// In the order of the plan's rules for this group.
     pub(crate) rules: Vec<RuleState>,
@@ -144,6 +146,7 @@ impl Group {
             top_errors: Vec::new(),
             pending: Counts::default(),
             touched: false,
+            sliced: 0,
             detector: None,
             rules: Vec::new(),
             seen: now,
@@ -249,8 +252,13 @@ impl Group {
             .collect()
     }
 
-    /// Opens detectors for slices that have become large enough, where a detector is wanted.
+    /// Opens detectors for slices that have become large enough, where a detector is wanted. Once a minute is enough.
     pub(crate) fn open_slices(&mut self, now: Timestamp) {
+        let minute = now.secs().div_euclid(60);
+        if minute == self.sliced {
+            return;
+        }
+        self.sliced = minute;
         for of_dim in &mut self.slices {
             let total: f64 = of_dim.slices.iter().map(|slice| slice.weight_at(now)).sum();
             let large = |slice: &Slice| slice.weight_at(now) >= (0.01 * total).max(100.0);
