@@ -113,7 +113,7 @@ fn commands_that_the_manual_names_exist() {
 #[test]
 fn the_readme_begins_with_two_commands() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let screen: String = readme.lines().take(40).map(|line| format!("{line}\n")).collect();
+    let screen: String = readme.lines().take(40).flat_map(|line| [line, "\n"]).collect();
     for command in ["cargo run --release -- demo", "cargo test", "http://127.0.0.1:7745"] {
         assert!(screen.contains(command), "`{command}` is not on the first screen of README.md");
     }
