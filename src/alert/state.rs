@@ -111,8 +111,8 @@ mod tests {
             };
             let now = Timestamp::from_secs(second as i64);
             match state.step(now, holds, Duration::from_secs(hold), Duration::from_secs(keep)) {
-                Some(Edge::Fire) => edges.push_str(&format!("fire@{second} ")),
-                Some(Edge::Resolve) => edges.push_str(&format!("resolve@{second} ")),
+                Some(Edge::Fire) => edges.extend(["fire@".to_owned(), second.to_string(), " ".to_owned()]),
+                Some(Edge::Resolve) => edges.extend(["resolve@".to_owned(), second.to_string(), " ".to_owned()]),
                 None => {}
             }
         }

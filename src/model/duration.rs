@@ -54,7 +54,8 @@ pub fn format_duration(duration: Duration) -> String {
             continue;
         }
         if left >= millis {
-            out.push_str(&format!("{}{unit}", left / millis));
+            out += &(left / millis).to_string();
+            out += unit;
             left %= millis;
         }
     }

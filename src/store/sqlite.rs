@@ -120,7 +120,9 @@ impl Store {
         records.extend(self.bodies("targets", "SELECT body FROM targets ORDER BY name")?.into_iter().map(Record::Target));
         records.extend(self.bodies("silences", "SELECT body FROM silences ORDER BY id")?.into_iter().map(Record::Silence));
         records.extend(self.bodies("meta", "SELECT value FROM meta WHERE key = 'counters'")?.into_iter().map(Record::Counters));
-        records.iter().for_each(|record| restored.apply(record));
+        for record in &records {
+            restored.apply(record);
+        }
         Ok(restored)
     }
 
@@ -253,7 +255,9 @@ mod tests {
         drop(store);
         let store = Store::open(&path).unwrap();
         let mut expected = Restored::default();
-        records.iter().for_each(|record| expected.apply(record));
+        for record in &records {
+            expected.apply(record);
+        }
         assert_eq!(store.restore().unwrap(), expected);
         assert_eq!(store.meta("salt").unwrap().as_deref(), Some("x"));
         store.check().unwrap();
@@ -270,7 +274,9 @@ mod tests {
             for output in desk.handle(now, Input::Transition(Box::new(transition(now, state)))) {
                 if let Output::Save(records) = output {
                     store.apply(&records).unwrap();
-                    records.iter().for_each(|record| expected.apply(record));
+                    for record in &records {
+                        expected.apply(record);
+                    }
                     assert_eq!(store.restore().unwrap(), expected);
                 }
             }

@@ -1,3 +1,5 @@
+//! A log that grows, is rotated, truncated and read again, on a real file system.
+
 use std::fs;
 use std::io::Write;
 
