@@ -314,9 +314,7 @@ impl Hook {
     /// Waits until the newest message about an alert has this status, and gives it.
     #[track_caller]
     pub(crate) fn wait(&self, alert: &str, status: &str) -> Value {
-        wait_for(&format!("{alert} to be told as {status}"), || {
-            self.heard(alert).pop().filter(|body| body["status"] == status)
-        })
+        wait_for(&format!("{alert} to be told as {status}"), || self.heard(alert).pop().filter(|body| body["status"] == status))
     }
 }
 
