@@ -13,6 +13,7 @@ use crate::daemon::files::DiskFiles;
 pub mod backtest;
 pub mod check;
 pub mod decode;
+pub mod demo;
 pub mod init;
 pub mod run;
 pub mod schema;
@@ -30,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Run the daemon
     Run(run::RunArgs),
+    /// Run the daemon with a synthetic shop that breaks now and then
+    Demo(demo::run::DemoArgs),
     /// Check configuration and rules: every mistake at once, with file, line and column
     Check(check::CheckArgs),
     /// Replay past events through the rules, in event time, and print the alerts
@@ -65,6 +68,7 @@ pub fn run_command(args: impl IntoIterator<Item = OsString>) -> u8 {
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run::run(&args),
         Command::Check(args) => Ok(check::run(&check::CheckArgs { color, ..args }, &DiskFiles, &mut io::stdout().lock())),
         Command::Backtest(args) => backtest::run(&args, &mut io::stdout().lock()),
         Command::Decode(args) => decode::run(&args, &mut io::stdout().lock()),

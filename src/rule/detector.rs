@@ -5,8 +5,8 @@
 //! serves several rules, and an edited rule keeps what was learned. While a rule fires on it the baseline is frozen, and the
 //! stream gathers evidence of the opposite: that the rate is back.
 //!
-//! Counts come as they arrive, at most once a second; lines of a minute are closed behind them. The open line is judged at each
-//! look as if it ended now, so the answer does not depend on how often one looks.
+//! Counts come as they arrive, at most once a second. Evidence is closed in steps of ten seconds and the open step is judged at
+//! each look as if it ended now, so the answer hardly depends on how often one looks. What is learned are lines of a minute.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +17,11 @@ use crate::stats::nb1::log_likelihood_ratio;
 use crate::stats::shiryaev_roberts::{Mixture, Observation};
 use crate::stats::{WEEK_SECS, decay};
 
-/// Seconds of a line.
+/// Seconds of a line, the unit of learning.
 const LINE_SECS: f64 = 60.0;
-/// One line stands for at most so many seconds of exposure.
+/// Seconds of a step, the unit of evidence: a jump is not diluted by more than this of what came before it.
+const STEP_SECS: f64 = 10.0;
+/// One step stands for at most so many seconds of exposure.
 const OMEGA_SECS_MAX: f64 = 120.0;
 /// Lines are learned when they are this old; sooner while the stream is young.
 const LAG: f64 = 1200.0;
@@ -44,7 +46,7 @@ const WANDER_CAUTION: f64 = 4.0;
 const LOCAL_MIN: f64 = 0.9;
 /// The rate's boundary never exceeds this.
 const BOUNDARY_MAX: f64 = 0.9;
-/// Most evidence one line may add where noise multiplies the rate or its kind is unknown (Huber's censored likelihood ratio).
+/// Most evidence one step may add where noise multiplies the rate or its kind is unknown (Huber's censored likelihood ratio).
 const CENSOR: f64 = 3.0;
 /// Nats of evidence for "it is over".
 const RESOLVE_NATS: f64 = 7.0;
@@ -114,25 +116,37 @@ pub struct Detector {
     pending: Vec<Line>,
     /// How many of `pending`, from the front, the fast level has learned.
     fast_learned: usize,
-    open: Open,
+    line: OpenLine,
+    step: OpenStep,
     mixture: Mixture,
     total: f64,
-    onset: [Onset; 2],
+    onset: [Onset; ONSET_RATIOS.len()],
     firing: Option<Firing>,
 }
 
 /// The line that still grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Open {
+struct OpenLine {
     number: i64,
     end: f64,
+    secs: f64,
+    views: f64,
+    units: f64,
+    predicted: f64,
+    season: f64,
+}
+
+/// The step that still grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct OpenStep {
+    number: i64,
     secs: f64,
     views: f64,
     units: f64,
     /// Σ views × boundary.
     boundary: f64,
     predicted: f64,
-    season: f64,
+    /// Variance over mean.
     phi: f64,
     omega: f64,
 }
@@ -144,8 +158,8 @@ struct Onset {
     since: Since,
 }
 
-/// Changes for which an onset is kept: one small, one large.
-const ONSET_RATIOS: [f64; 2] = [1.25, 3.5];
+/// Changes for which an onset is kept. The larger the change, the sooner its score forgets a chance error.
+const ONSET_RATIOS: [f64; 3] = [1.25, 3.5, 12.0];
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Firing {
@@ -170,10 +184,11 @@ impl Detector {
             learned_end: 0.0,
             pending: Vec::new(),
             fast_learned: 0,
-            open: Open { number: i64::MIN, ..Open::default() },
+            line: OpenLine { number: i64::MIN, ..OpenLine::default() },
+            step: OpenStep { number: i64::MIN, ..OpenStep::default() },
             mixture: Mixture::default(),
             total: 0.0,
-            onset: [onset; 2],
+            onset: [onset; ONSET_RATIOS.len()],
             firing: None,
         }
     }
@@ -206,7 +221,7 @@ impl Detector {
             evidence: self.total,
             usual: rate,
             usual_range: (rate * quantile_factor(shape, -1.2816), rate * quantile_factor(shape, 1.2816)),
-            phi: self.open.phi.max(1.0),
+            phi: self.step.phi.max(1.0),
             season: forecast.season,
             over,
         }
@@ -223,7 +238,7 @@ impl Detector {
     /// A rule fires on this stream: the baseline is frozen from here on.
     pub fn fire(&mut self, now: f64) {
         if self.firing.is_none() {
-            let recent = (self.open.units, self.open.views.max(1.0));
+            let recent = (self.step.units, self.step.views.max(1.0));
             self.firing = Some(Firing { at: now, closed: 0.0, recent, peak: 0.0 });
         }
     }
@@ -233,10 +248,22 @@ impl Detector {
         self.firing.is_some()
     }
 
-    /// Counts since the estimated onset. Of the two estimates that has the higher score which explains more.
+    /// Counts since the estimated onset: that of the change which explains most.
     pub fn since(&self) -> Since {
-        let [small, large] = self.onset;
-        if large.score >= small.score { large.since } else { small.since }
+        let best = self.onset.iter().max_by(|a, b| a.score.total_cmp(&b.score));
+        best.map(|onset| onset.since).unwrap_or_default()
+    }
+
+    /// While firing: nats of evidence so far that it is over.
+    pub fn calm(&self) -> f64 {
+        self.firing.map_or(0.0, |firing| firing.closed)
+    }
+
+    /// Ends a firing that cannot be judged any more: its traffic is gone for good (a release that was replaced).
+    pub fn abandon(&mut self) {
+        self.forget_firing();
+        self.pending.clear();
+        self.fast_learned = 0;
     }
 
     /// The usual rate at a time, as far as it is known.
@@ -250,23 +277,21 @@ impl Detector {
         now - self.born
     }
 
-    /// Closes the open line when a new one begins.
+    /// Closes the open step and the open line when new ones begin.
     fn roll(&mut self, now: f64) {
-        let number = (now / LINE_SECS).floor() as i64;
-        if number == self.open.number {
-            return;
+        let step = (now / STEP_SECS).floor() as i64;
+        if step != self.step.number {
+            if self.step.omega > 0.0 {
+                self.mixture.close(&self.observation());
+            }
+            self.step = OpenStep { number: step, ..OpenStep::default() };
         }
-        if self.open.omega > 0.0 {
-            self.mixture.close(&self.observation());
-            if let Some(firing) = &mut self.firing {
-                firing.closed = firing.closed.max(0.0);
-            } else {
+        let line = (now / LINE_SECS).floor() as i64;
+        if line != self.line.number {
+            if self.line.views > 0.0 && self.firing.is_none() {
                 self.push_pending();
             }
-        }
-        self.open = Open { number, ..Open::default() };
-        if let Some(firing) = &mut self.firing {
-            firing.closed = firing.closed.max(0.0);
+            self.line = OpenLine { number: line, ..OpenLine::default() };
         }
     }
 
@@ -281,7 +306,7 @@ impl Detector {
             first.predicted += second.predicted;
             self.fast_learned = self.fast_learned.saturating_sub(1);
         }
-        let open = &self.open;
+        let open = &self.line;
         self.pending.push(Line {
             end: open.end,
             secs: open.secs as f32,
@@ -366,24 +391,31 @@ impl Detector {
         let elapsed = (now - self.seen).max(0.0);
         self.seen = now;
         let fresh_release = deploy.is_some_and(|at| now >= at && now < at + DEPLOY_SECS);
-        let open = &mut self.open;
-        let left = (OMEGA_SECS_MAX - open.secs).max(0.0);
         // An error without a view of its own (its view is counted elsewhere) is judged as one try.
         let views = counts.views.max(if counts.units > 0.0 { 1.0 } else { 0.0 });
-        open.end = now;
-        open.omega += elapsed.min(left).max(1e-3) / WEEK_SECS * if fresh_release { DEPLOY_FACTOR } else { 1.0 };
-        open.secs += elapsed;
-        open.views += views;
-        open.units += counts.units;
-        open.boundary += views * boundary;
-        open.predicted += views * forecast.rate;
-        open.season = forecast.season;
-        open.phi = self.noise.phi_for(open.predicted);
+        let predicted = views * forecast.rate;
+        let line = &mut self.line;
+        line.end = now;
+        line.secs += elapsed;
+        line.views += views;
+        line.units += counts.units;
+        line.predicted += predicted;
+        line.season = forecast.season;
+        let step = &mut self.step;
+        let exposure = elapsed.min((OMEGA_SECS_MAX - step.secs).max(0.0)).max(1e-3);
+        step.omega += exposure / WEEK_SECS * if fresh_release { DEPLOY_FACTOR } else { 1.0 };
+        step.secs += elapsed;
+        step.views += views;
+        step.units += counts.units;
+        step.boundary += views * boundary;
+        step.predicted += predicted;
+        // The noise is known of lines: a step of a line has the dispersion of the whole line.
+        step.phi = self.noise.phi_for(step.predicted * (LINE_SECS / step.secs.max(STEP_SECS)).max(1.0));
         elapsed
     }
 
     fn observation(&self) -> Observation {
-        let open = &self.open;
+        let open = &self.step;
         let views = open.views.max(1.0);
         let multiplies = open.phi >= (0.05 * open.predicted).max(4.0) || !self.noise.is_known();
         let cap = if open.predicted >= 5.0 && multiplies { CENSOR } else { 300.0 };
@@ -394,7 +426,7 @@ impl Detector {
     /// While firing: is it over? Evidence for "back to usual" against "still at two thirds of its height".
     fn weigh_end(&mut self, now: f64, elapsed: f64, counts: Counts, forecast: &Forecast, boundary: f64) -> Option<Over> {
         let phi = self.noise.phi();
-        let line_phi = self.open.phi;
+        let line_phi = self.step.phi;
         let age_at_fire = self.firing.map(|f| f.at - self.born)?;
         let firing = self.firing.as_mut()?;
         let lasting = now - firing.at > (3.0 * age_at_fire).clamp(3600.0, 86_400.0);
@@ -419,7 +451,8 @@ impl Detector {
         self.total = 0.0;
         self.pending.clear();
         self.fast_learned = 0;
-        self.open = Open { number: self.open.number, end: now, ..Open::default() };
+        self.line = OpenLine { number: self.line.number, end: now, ..OpenLine::default() };
+        self.step = OpenStep { number: self.step.number, ..OpenStep::default() };
         self.noise.cut();
         self.slow.cut();
         self.fast.cut();
@@ -427,7 +460,7 @@ impl Detector {
     }
 
     fn track_onset(&mut self, now: f64, counts: Counts, boundary: f64) {
-        let phi = self.open.phi.max(1.0);
+        let phi = self.step.phi.max(1.0);
         let mean = counts.views.max(1.0) * boundary;
         for (onset, ratio) in self.onset.iter_mut().zip(ONSET_RATIOS) {
             onset.score += (counts.units * ratio.ln() - mean * (ratio - 1.0)) / phi;

@@ -60,8 +60,9 @@ fn lines_are_counted_once_through_rotation_truncation_and_kill_9() {
     append(&log, &line("/cart", 500, AGENT));
     counted(&daemon, "/cart", 12, 4);
 
-    // Copy and truncate.
-    fs::copy(&log, place.path("access.log.2")).unwrap();
+    // Copy and truncate, as logrotate does it.
+    fs::rename(place.path("access.log.1"), place.path("access.log.2")).unwrap();
+    fs::copy(&log, place.path("access.log.1")).unwrap();
     fs::write(&log, "").unwrap();
     append(&log, &line("/cart", 200, AGENT).repeat(2));
     counted(&daemon, "/cart", 14, 4);
@@ -71,6 +72,8 @@ fn lines_are_counted_once_through_rotation_truncation_and_kill_9() {
     append(&log, &half[..40]);
     daemon.kill();
     append(&log, &half[40..]);
+    fs::rename(place.path("access.log.2"), place.path("access.log.3")).unwrap();
+    fs::rename(place.path("access.log.1"), place.path("access.log.2")).unwrap();
     fs::rename(&log, place.path("access.log.1")).unwrap();
     append(&log, &line("/cart", 504, AGENT));
     let daemon = place.start();
@@ -205,7 +208,7 @@ fn nginx_combined() {
 
 #[test]
 fn nginx_json() {
-    let fields = "'{\"time_iso8601\":\"$time_iso8601\",\"request\":\"$request\",\"status\":\"$status\",'\
+    let fields = "'{\"time_iso8601\":\"$time_iso8601\",\"request\":\"$request\",\"status\":\"$status\",' \
                   '\"http_user_agent\":\"$http_user_agent\",\"http_referer\":\"$http_referer\"}'";
     check_nginx(&format!("log_format main escape=json {fields};"), "main", "json");
 }

@@ -62,7 +62,7 @@ fn every_batch_is_answered_with_its_status_and_every_line_is_counted() {
     check(&post(&[("content-encoding", "gzip")], &gzip(&[b'x'; 100_000])), 413, "when unpacked");
     check(&post(&[("host", "elsewhere.example")], b"{}"), 401, "");
     check(&daemon.get("/v1/events"), 405, "");
-    let long = format!("{}{}", " ".repeat(3000), view("/long"));
+    let long = view("/long").replace('{', &format!("{{\"pad\":\"{}\",", "x".repeat(3000)));
     check(&post(&[], long.as_bytes()), 400, r#"[{"line":1,"error":""#);
 
     let two = format!("{}\n{}\n", view("/zip"), view("/zip"));
@@ -292,17 +292,27 @@ fn a_rule_that_is_deleted_while_it_fires_is_resolved_to_who_was_told() {
     assert_eq!(daemon.json("/api/v1/rules")["rules"], Value::Array(Vec::new()));
     assert!(daemon.incidents("firing").is_empty());
 
-    // And while the daemon is away.
-    place.write("rules/test.yaml", BURST);
-    check(&daemon.ask("POST", "/-/reload", &[], b""), 200, "");
-    daemon.send(&times(5, &error("/cart")));
-    wait_for("the second incident", || (hook.heard("Burst").len() >= 3).then_some(()));
-    assert!(daemon.stop().0.success());
-    place.write("rules/test.yaml", "rules: []\n");
-    let daemon = place.start();
-    hook.wait("Burst", "resolved");
-    assert!(daemon.incidents("firing").is_empty());
-    assert_eq!(hook.heard("Burst").len(), 4);
+    // And while the daemon is away: after a crash, and after an orderly stop.
+    let mut daemon = daemon;
+    for crash in [true, false] {
+        let before = hook.heard("Burst").len();
+        let other = BURST.replace("alert: Burst", "alert: Other");
+        place.write("rules/test.yaml", &format!("{other}{}", BURST.trim_start().trim_start_matches("rules:\n")));
+        check(&daemon.ask("POST", "/-/reload", &[], b""), 200, "");
+        daemon.send(&times(5, &error("/cart")));
+        wait_for("both alerts", || (hook.heard("Burst").len() > before && !hook.heard("Other").is_empty()).then_some(()));
+        if crash {
+            daemon.kill();
+        } else {
+            assert!(daemon.stop().0.success());
+        }
+        place.write("rules/test.yaml", &other);
+        daemon = place.start();
+        hook.wait("Burst", "resolved");
+        assert_eq!(hook.heard("Burst").len(), before + 2);
+        assert_eq!(hook.heard("Other").len(), 1, "the other rule's alert goes on");
+        assert_eq!(daemon.incidents("firing").len(), 1);
+    }
 }
 
 #[test]

@@ -8,4 +8,7 @@ mod delivery;
 mod fakes;
 mod harness;
 mod live_is_backtest;
+mod reference;
+mod scenarios;
 mod sinks;
+mod watch_properties;
