@@ -197,13 +197,13 @@ impl Watch {
         postcard::to_stdvec(&self.state).expect("plain data serialises into memory")
     }
 
-    /// A watch as it was when the checkpoint was taken, under a configuration that may have changed since. Resolves of alerts
-    /// whose rules are gone are said in `out`.
-    pub fn restore(bytes: &[u8], config: Arc<WatchConfig>, out: &mut Output) -> Result<Self, BadCheckpoint> {
+    /// A watch as it was when the checkpoint was taken, under a configuration that may have changed since. The checkpoint does not
+    /// know the rules that are gone: who was told of their alerts is found by comparing with [`Watch::firing`].
+    pub fn restore(bytes: &[u8], config: Arc<WatchConfig>) -> Result<Self, BadCheckpoint> {
         let state: State = postcard::from_bytes(bytes).map_err(|e| BadCheckpoint(e.to_string()))?;
         let mut watch = Self::new(state.shard, Arc::clone(&config));
         watch.state = state;
-        watch.set_config(config, u64::MAX, out);
+        watch.set_config(config, u64::MAX, &mut Output::default());
         Ok(watch)
     }
 

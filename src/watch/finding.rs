@@ -1,5 +1,7 @@
 //! What a transition says: the numbers of the decision, who is hit, what changed just before, and one sentence of why.
 
+use std::collections::BTreeSet;
+
 use crate::model::finding::{ChartPoint, Facet, FunnelPlace, TopError};
 use crate::model::{
     Batch, Event, Finding, Labels, Metric, Severity, State, Timestamp, Transition, TransitionId, format_duration,
@@ -65,6 +67,28 @@ impl Watch {
         let said = Said { began, at: now, slice, severity, baseline };
         self.state.cuts[cut as usize].groups[index as usize].rules[place].said = Some(Box::new(said));
         self.push(transition, out);
+    }
+
+    /// [`Transition::key`] of every alert that fires.
+    pub fn firing(&self) -> BTreeSet<u64> {
+        let mut keys = BTreeSet::new();
+        for (cut, state) in self.state.cuts.iter().enumerate() {
+            for (index, group) in state.groups.iter().enumerate() {
+                for (place, rule) in group.rules.iter().enumerate() {
+                    let errors = rule.novelty.as_ref().map(|novelty| novelty.open.as_slice()).unwrap_or_default();
+                    if !rule.alert.is_firing() && errors.is_empty() {
+                        continue;
+                    }
+                    let scene = self.scene(cut as u32, index as u32, place);
+                    let labels = scene.group_labels().with("alertname", scene.rule.alert.clone());
+                    if rule.alert.is_firing() {
+                        keys.insert(labels.fingerprint());
+                    }
+                    keys.extend(errors.iter().map(|error| labels.clone().with("fingerprint", &*error.fingerprint).fingerprint()));
+                }
+            }
+        }
+        keys
     }
 
     fn cause_again(&self, cut: u32, index: u32, place: usize, now: Timestamp) -> Cause {

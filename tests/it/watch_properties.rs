@@ -68,7 +68,7 @@ fn run(lines: &[String], size: usize, ticks: bool, interrupted: Option<usize>) -
         watch.handle(2 * number as u64 + 1, Input::Events(batch), &mut out);
         if interrupted == Some(number) {
             let bytes = watch.checkpoint();
-            watch = Watch::restore(&bytes, config.clone(), &mut out).unwrap();
+            watch = Watch::restore(&bytes, config.clone()).unwrap();
         }
     }
     watch.handle(u64::MAX, Input::End, &mut out);

@@ -80,7 +80,7 @@ fn check(start: &str, days: u32, seeds: std::ops::Range<u64>) {
     let learned = bench.watch.checkpoint();
     let mut ends = Vec::new();
     for seed in seeds {
-        bench.watch = Watch::restore(&learned, Arc::clone(&bench.watch_config), &mut out).unwrap();
+        bench.watch = Watch::restore(&learned, Arc::clone(&bench.watch_config)).unwrap();
         bench.clock = ArrivalClock::Running(Some(start));
         ends.push(check_story(&mut bench, Shop::new(seed), start).unwrap_or(u64::MAX));
     }
