@@ -52,6 +52,8 @@ const OPEN: usize = 6;
 /// Lateness is learned from so large a part of a minute's expectation, and forgotten with this half-life in minutes.
 const LATE_SHARE: f64 = 0.2;
 const LATE_HALF: f64 = 2_880.0;
+/// Most evidence of one minute in such a stream, in nats: half of what an alert needs.
+const LATE_CAP: f64 = 9.0;
 /// Evidence is clamped here.
 const CLAMP: f64 = 1e200;
 
@@ -214,8 +216,10 @@ impl Traffic {
     }
 
     fn weigh(&mut self, count: f64, boundary: f64, phi: f64) {
+        // Where lines come late, one that is missing is never enough alone.
+        let cap = if self.lag() > 0 { LATE_CAP } else { f64::INFINITY };
         for (evidence, ratio) in self.evidence.iter_mut().zip(RATIOS) {
-            let llr = log_likelihood_ratio(count, boundary, boundary * ratio, phi);
+            let llr = log_likelihood_ratio(count, boundary, boundary * ratio, phi).min(cap);
             *evidence = ((*evidence + OMEGA) * llr.exp()).min(CLAMP);
         }
         // Page's CUSUM: its last zero is the most likely start.
