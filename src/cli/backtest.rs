@@ -109,7 +109,7 @@ pub fn run(args: &BacktestArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     replay.print()?;
     if !args.json {
         let secs = (clock::monotonic() - started).as_secs_f64();
-        replay.summary(accepted, refused, secs)?;
+        replay.summary(accepted, refused, secs);
     }
     Ok(0)
 }
@@ -161,7 +161,7 @@ impl Replay<'_> {
         }
     }
 
-    fn summary(&mut self, accepted: u64, refused: u64, secs: f64) -> anyhow::Result<()> {
+    fn summary(&mut self, accepted: u64, refused: u64, secs: f64) {
         self.settle_until(Timestamp::MAX.min(Timestamp(self.desk.next_deadline().map_or(0, |d| d.0) + 600_000)));
         let series = self.watch.series_count();
         let late: u64 = self.output.outcomes.iter().filter(|(o, _)| **o == crate::model::Outcome::Late).map(|(_, n)| n).sum();
@@ -170,7 +170,6 @@ impl Replay<'_> {
         for ((receiver, reason), count) in &self.told {
             say(&format!("would have told {receiver}: {count} x {reason}"));
         }
-        Ok(())
     }
 }
 

@@ -52,14 +52,13 @@ impl DataDir {
             Err(error) => return Err(error),
         };
         let of = |day: i64| kept.iter().find(|(of, _)| *of == day).map(|(_, salt)| *salt);
-        let salt = match of(today) {
-            Some(salt) => salt,
-            None => {
-                let mut salt = [0; 32];
-                getrandom::fill(&mut salt).map_err(|e| io::Error::other(e.to_string()))?;
-                write_lines(&path, of(today - 1).map(|old| (today - 1, old)).into_iter().chain([(today, salt)]))?;
-                salt
-            }
+        let salt = if let Some(salt) = of(today) {
+            salt
+        } else {
+            let mut salt = [0; 32];
+            getrandom::fill(&mut salt).map_err(|e| io::Error::other(e.to_string()))?;
+            write_lines(&path, of(today - 1).map(|old| (today - 1, old)).into_iter().chain([(today, salt)]))?;
+            salt
         };
         Ok(Salts::daily(now, &salt, of(today - 1).as_ref()))
     }
@@ -81,8 +80,11 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = (i64, [u8; 32])>) -> io:
     let aside = path.with_extension("new");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     for (day, salt) in lines {
-        let hex: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(file, "{day} {hex}")?;
+        write!(file, "{day} ")?;
+        for byte in salt {
+            write!(file, "{byte:02x}")?;
+        }
+        writeln!(file)?;
     }
     file.sync_all()?;
     fs::rename(aside, path)

@@ -16,6 +16,9 @@ use super::clock;
 /// How long settled messages and closed incidents are kept for people to look at.
 const HISTORY: Duration = Duration::from_secs(400 * 86_400);
 
+/// A look at the desk and its store.
+pub type Look = Box<dyn FnOnce(&Desk, &Store) + Send>;
+
 /// What the thread hears.
 pub enum Message {
     /// The watch has decided.
@@ -29,7 +32,7 @@ pub enum Message {
     /// Something else for the core (a silence, an acknowledgement).
     Input(Box<Input>),
     /// Look at the desk and its store.
-    Read(Box<dyn FnOnce(&Desk, &Store) + Send>),
+    Read(Look),
     /// Answer when everything before this is stored.
     Barrier(Sender<()>),
     /// End.

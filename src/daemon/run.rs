@@ -190,7 +190,9 @@ impl Daemon {
         let threads = (self.sources, self.wal, self.watch, self.checkpoints, self.desk);
         let joined = tokio::task::spawn_blocking(move || {
             let (sources, wal, watch, checkpoints, desk) = threads;
-            sources.into_iter().for_each(|thread| drop(thread.join()));
+            for source in sources {
+                let _ended = source.join();
+            }
             shared.committer.stop();
             let wal_ok = wal.join().is_ok();
             let _ended = shared.watch.send(watch_task::Message::Stop);
@@ -198,9 +200,10 @@ impl Daemon {
             let _ended = shared.desk.send(desk_task::Message::Stop);
             desk.join().is_ok() && ok
         });
-        match joined.await {
-            Ok(true) => tracing::info!(event = "stopped"),
-            _ => tracing::error!(event = "stopped_badly", "a thread had failed; the next start replays the log"),
+        if let Ok(true) = joined.await {
+            tracing::info!(event = "stopped")
+        } else {
+            tracing::error!(event = "stopped_badly", "a thread had failed; the next start replays the log")
         }
     }
 }
@@ -244,7 +247,7 @@ fn restore(
         }
     }
     if task.next_offset > from || !is_new {
-        let took = format!("{:?}", clock::monotonic() - replayed);
+        let took = format!("{:?}", (clock::monotonic() - replayed));
         tracing::info!(event = "replayed", entries = task.next_offset - from, took, series = task.watch.series_count());
     }
     // The rules may not be those that were in force: what was told and does not fire under these is over.

@@ -145,8 +145,8 @@ impl web::Backend for Shared {
 
     async fn list(&self, list: List) -> Vec<serde_json::Value> {
         match list {
-            List::Incidents => self.read_desk(|desk, store| view::incidents(desk, store)).await.unwrap_or_default(),
-            List::Deliveries => self.read_desk(|desk, store| view::deliveries(desk, store)).await.unwrap_or_default(),
+            List::Incidents => self.read_desk(view::incidents).await.unwrap_or_default(),
+            List::Deliveries => self.read_desk(view::deliveries).await.unwrap_or_default(),
             List::Rules => view::rules(&self.live().settings.rules),
             List::Outcomes => view::outcomes(&self.metrics),
         }
@@ -196,7 +196,7 @@ impl web::Backend for Shared {
             base_url: self.live().settings.config.external_url.clone(),
             ..Overview::default()
         };
-        let rows = self.read_desk(|desk, store| view::incident_rows(desk, store)).await.unwrap_or_default();
+        let rows = self.read_desk(view::incident_rows).await.unwrap_or_default();
         (overview.firing, overview.recent) = rows.into_iter().partition(|row| row.ended.is_none());
         let pages = self.read_desk(|desk, _| view::firing_pages(desk)).await.unwrap_or_default();
         overview.sites = self.read_watch(move |watch, now| view::tables(watch, now, &pages)).await.unwrap_or_default();

@@ -69,10 +69,8 @@ fn keep(shared: &Shared, name: &str, batch: Batch, position: &Position, stop: &A
     let entry = Entry::Batch { source: "access_log".to_owned(), batch, positions: vec![(name.to_owned(), position)] };
     loop {
         match committer.append_blocking(entry.clone()) {
-            Ok(_) => return,
-            Err(CommitError::Stopped) => return,
             Err(CommitError::Full | CommitError::Failed(_)) if !stop.load(Ordering::Relaxed) => std::thread::sleep(POLL),
-            Err(_) => return,
+            Ok(_) | Err(_) => return,
         }
     }
 }

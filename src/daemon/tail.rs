@@ -269,7 +269,7 @@ impl Follow {
             None => (size, true),
         };
         let head_hash = head_hash(&self.file, offset)?.unwrap_or(self.position.head_hash);
-        self.position = Position { offset, in_long_line, head_hash, ..self.position };
+        self.position = Position { offset, head_hash, in_long_line, ..self.position };
         Ok(())
     }
 

@@ -110,7 +110,7 @@ fn words(incident: &Incident) -> (String, String) {
         opened: incident.opened,
         receiver: String::new(),
         group_key: String::new(),
-        group_labels: Default::default(),
+        group_labels: crate::model::Labels::default(),
         severity: incident.worst,
         alerts: vec![incident.view()],
         truncated: 0,

@@ -35,12 +35,15 @@ pub struct Snapshot {
     pub arrival: Timestamp,
 }
 
+/// A look at the watch at a time.
+pub type Look = Box<dyn FnOnce(&Watch, Timestamp) + Send>;
+
 /// What the thread hears.
 pub enum Message {
     /// A durable entry of the log.
     Entry(u64, Entry),
     /// Look at the watch.
-    Read(Box<dyn FnOnce(&Watch, Timestamp) + Send>),
+    Read(Look),
     /// The configuration that the next `Config` entry puts in force.
     Config(Arc<WatchConfig>),
     /// Write a checkpoint and end.
@@ -191,7 +194,7 @@ impl WatchTask {
             if due && overdue && committer.submit(Entry::Tick(now)).is_ok() {
                 asked = Some(now);
             }
-            if clock::monotonic() - checkpointed.0 > CHECKPOINT_EVERY && self.next_offset > checkpointed.1 {
+            if (clock::monotonic() - checkpointed.0) > CHECKPOINT_EVERY && self.next_offset > checkpointed.1 {
                 checkpointed = (clock::monotonic(), self.next_offset);
                 let _busy = checkpoints.try_send(self.checkpoint());
             }

@@ -181,7 +181,9 @@ impl Desk {
             match heard {
                 Heard::Reference(note, target, reference) => {
                     let set = |told: &mut BTreeMap<String, Told>| {
-                        told.entry(name(&target)).and_modify(|t| drop(t.reference.get_or_insert(reference)));
+                        if let Some(told) = told.get_mut(&name(&target)) {
+                            told.reference.get_or_insert(reference);
+                        }
                     };
                     self.with_told(&note, set);
                 }

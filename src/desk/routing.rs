@@ -73,7 +73,7 @@ impl Desk {
         }
         // What was not told yet need not be told singly.
         for untold in recent {
-            if self.groups.get(&untold).is_some_and(|g| g.is_told()) {
+            if self.groups.get(&untold).is_some_and(Group::is_told) {
                 continue;
             }
             let Some(group) = self.groups.remove(&untold) else { continue };

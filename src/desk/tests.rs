@@ -106,7 +106,7 @@ impl World {
                         let channel = &delivery.target.channel;
                         self.log.push(line(now, &delivery));
                         let taken = AttemptResult::Delivered { reference: Some(format!("ts{}", delivery.id)) };
-                        let lost = self.answers.get("lost").is_some();
+                        let lost = self.answers.contains_key("lost");
                         let result = self.answers.get(channel).cloned().unwrap_or(taken);
                         if !lost {
                             inputs.insert(0, Input::AttemptDone { delivery: delivery.id, result });
@@ -341,7 +341,9 @@ fn a_broken_target_hands_over_to_the_fallback() {
 fn a_storm_is_rolled_up_into_one_message() {
     let fires: Vec<String> = (0..40).map(|n| format!("{} fire p{n}", n / 8)).collect();
     let mut world = World::new(by_page(30));
-    fires.iter().for_each(|step| world.step(step));
+    for step in &fires {
+        world.step(step);
+    }
     world.step("100 end");
     assert_eq!(world.log.len(), 1, "{:?}", world.log);
     assert_eq!(world.log[0].matches('+').count(), 40);

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(labels: Labels, expected: &str) {
+    fn check(labels: &Labels, expected: &str) {
         let tree = route(
             "root",
             None,
@@ -111,17 +111,17 @@ mod tests {
                 route("second", Some(("site", "shop")), false, vec![]),
             ],
         );
-        let found: Vec<_> = tree.find(&labels).iter().map(|r| r.path.clone()).collect();
+        let found: Vec<_> = tree.find(labels).iter().map(|r| r.path.clone()).collect();
         assert_eq!(found.join(" "), expected);
     }
 
     #[test]
     fn the_deepest_first_match_wins_and_continue_goes_on() {
         let shop = Labels::new().with("site", "shop");
-        check(Labels::new(), "root");
-        check(shop.clone(), "first");
-        check(shop.clone().with("team", "web"), "all first");
-        check(Labels::new().with("team", "web").with("severity", "P0"), "deep");
+        check(&Labels::new(), "root");
+        check(&shop, "first");
+        check(&shop.clone().with("team", "web"), "all first");
+        check(&Labels::new().with("team", "web").with("severity", "P0"), "deep");
     }
 
     #[test]

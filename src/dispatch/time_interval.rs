@@ -59,7 +59,7 @@ impl Span {
     }
 }
 
-fn within<T: PartialOrd>(ranges: &[(T, T)], value: T) -> bool {
+fn within<T: PartialOrd + Copy>(ranges: &[(T, T)], value: T) -> bool {
     ranges.is_empty() || ranges.iter().any(|(from, to)| *from <= value && value <= *to)
 }
 

@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(axis(0.13, true), (0.15000000000000002, 0.05));
+        assert_eq!(axis(0.13, true), (0.150_000_000_000_000_02, 0.05));
         assert_eq!(axis(830.0, false), (1000.0, 200.0));
         assert_eq!(axis(0.0, false), (1.0, 1.0));
     }

@@ -369,7 +369,7 @@ mod tests {
             assert_eq!(traffic.onset.count, 0.0);
             assert_eq!(feed(&mut traffic, 2 * DAY, 0.0), [], "no data resolves nothing");
             let changes = feed(&mut traffic, 60, rate);
-            assert!(matches!(changes[..], [(1..=30, Change::Back)] | [(1, Change::NewUsual)]), "rate {rate}: {changes:?}");
+            assert!(matches!(changes[..], [(1..=30, Change::Back) | (1, Change::NewUsual)]), "rate {rate}: {changes:?}");
         }
     }
 

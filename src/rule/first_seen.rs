@@ -89,7 +89,7 @@ impl Page {
             self.weeks = self.weeks * fade + (now - self.last) / WEEK_SECS;
         } else {
             // The page had no error since learning ended: that time was exposure, too.
-            self.weeks = (now - learned_at).max(0.0).min(HALF_LIFE) / WEEK_SECS;
+            self.weeks = (now - learned_at).clamp(0.0, HALF_LIFE) / WEEK_SECS;
         }
         self.last = now;
         let is_first = self.count(sighting);

@@ -323,7 +323,7 @@ impl Scene<'_> {
     }
 
     /// Views that should have come and did not.
-    pub(super) fn missing(&self, finding: &Finding) -> u64 {
+    pub(super) fn missing(finding: &Finding) -> u64 {
         let (value, usual) = (finding.value.unwrap_or_default(), finding.baseline.unwrap_or_default());
         let minutes = if value > 0.0 { finding.views as f64 / value } else { 1.0 };
         ((usual - value).max(0.0) * minutes) as u64

@@ -62,7 +62,8 @@ impl Watch {
         let slice = finding.slice();
         let severity = scene.severity(&finding);
         let mut transition = scene.transition(State::Firing, now, began, severity, finding);
-        (transition.slice, transition.reason) = (slice.clone(), reason);
+        transition.slice.clone_from(&slice);
+        transition.reason = reason;
         let baseline = transition.finding.baseline;
         let said = Said { began, at: now, slice, severity, baseline };
         self.state.cuts[cut as usize].groups[index as usize].rules[place].said = Some(Box::new(said));
@@ -171,7 +172,7 @@ impl Watch {
         let finding =
             Finding { metric: Metric::Errors, value: Some(error.count as f64), errors: error.count, ..Finding::default() };
         let mut transition = scene.transition(State::Resolved, now, error.began, error.severity, finding);
-        transition.reason = "it has not come for an hour".to_owned();
+        transition.reason = String::from("it has not come for an hour");
         with_fingerprint(&mut transition, &error.fingerprint);
         self.push(transition, out);
     }
@@ -289,7 +290,7 @@ impl Scene<'_> {
             return severity;
         }
         let fell = matches!(self.rule.condition, Condition::Drop(_));
-        let people = if fell { self.missing(finding) } else { finding.sessions.unwrap_or(finding.errors) };
+        let people = if fell { Self::missing(finding) } else { finding.sessions.unwrap_or(finding.errors) };
         let hard = finding.value.is_some_and(|value| if fell { value == 0.0 } else { finding.metric.is_rate() && value >= 0.25 });
         match (self.funnel_place().is_some(), people) {
             (true, 50..) if hard => Severity::P0,
@@ -354,7 +355,7 @@ impl Scene<'_> {
         finding.facets = self.facets(began, look.usual);
         if let Some((dim, slice)) = slice_of(self.group, stream).filter(|(_, slice)| slice.may_be_named()) {
             let known = finding.facets.iter().position(|facet| facet.dim == dim && facet.value == slice.value);
-            let facet = known.map(|place| finding.facets.remove(place)).unwrap_or_else(|| self.facet(dim, slice, began));
+            let facet = known.map_or_else(|| self.facet(dim, slice, began), |place| finding.facets.remove(place));
             finding.facets.retain(|facet| facet.dim != dim);
             finding.facets.insert(0, facet);
         }

@@ -212,12 +212,11 @@ impl Group {
                 continue;
             }
             let dim = dim as u8;
-            let place = match self.slices.iter().position(|slices| slices.dim == dim) {
-                Some(place) => place,
-                None => {
-                    self.slices.push(DimSlices { dim, hashes: Vec::new(), slices: Vec::new() });
-                    self.slices.len() - 1
-                }
+            let place = if let Some(place) = self.slices.iter().position(|slices| slices.dim == dim) {
+                place
+            } else {
+                self.slices.push(DimSlices { dim, hashes: Vec::new(), slices: Vec::new() });
+                self.slices.len() - 1
             };
             let now = hit.event.arrival;
             let slice = self.slices[place].find(hit.batch.str(*text), text.hash(), now);

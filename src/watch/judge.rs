@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use chrono::{Offset, TimeZone};
 
-use crate::alert::state::Edge;
+use crate::alert::state::{AlertState, Edge};
 use crate::model::{Batch, Event, Timestamp};
-use crate::rule::detector::{Detector, Look};
+use crate::rule::detector::{Counts, Detector, Look};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
 use crate::rule::spike::{Stream, thresholds};
 use crate::rule::window::{Measured, Sight, absent_holds, frequency_holds, threshold_holds};
@@ -85,9 +85,9 @@ impl Watch {
         if wants_spike {
             self.judge_spike(cut, index, now, out);
         } else {
-            group.pending = Default::default();
+            group.pending = Counts::default();
             for slice in group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices) {
-                slice.pending = Default::default();
+                slice.pending = Counts::default();
             }
         }
         for place in 0..self.state.cuts[cut as usize].groups[index as usize].rules.len() {
@@ -148,7 +148,9 @@ impl Watch {
             let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
             let was_firing = state.spike.first().is_some();
             let mut crossing: Option<Crossing> = None;
-            quiet.iter().for_each(|stream| state.spike.over(*stream));
+            for stream in &quiet {
+                state.spike.over(*stream);
+            }
             for (stream, look, since) in &looks {
                 if look.over.is_some() {
                     state.spike.over(*stream);
@@ -385,14 +387,14 @@ impl Watch {
         self.forget_site_drops();
         for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
             group.touched = false;
-            group.pending = Default::default();
+            group.pending = Counts::default();
             group.minutes.clear();
             let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
             for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {
                 detector.forget_firing();
             }
             for state in &mut group.rules {
-                state.alert = Default::default();
+                state.alert = AlertState::default();
                 state.spike.clear();
                 state.said = None;
                 if let Some(drop) = &mut state.drop {
@@ -447,7 +449,7 @@ fn fire_stream(detector: Option<&mut Box<Detector>>, now: f64) {
 /// When a fixed window must be looked at again: while it holds anything or its alert is not at rest.
 fn slide(now: Timestamp, measured: &Measured, secs: i64, always: bool, state: &RuleState) -> Option<Timestamp> {
     let holds_something = measured.tally.views + measured.tally.errors > 0;
-    let at_rest = state.alert == crate::alert::state::AlertState::Inactive;
+    let at_rest = state.alert == AlertState::Inactive;
     let step = SLIDE_SECS.min(secs.max(1));
     (holds_something || always || !at_rest).then(|| Timestamp::from_secs((now.secs() / step + 1) * step))
 }
