@@ -201,9 +201,9 @@ impl Daemon {
             desk.join().is_ok() && ok
         });
         if let Ok(true) = joined.await {
-            tracing::info!(event = "stopped")
+            tracing::info!(event = "stopped");
         } else {
-            tracing::error!(event = "stopped_badly", "a thread had failed; the next start replays the log")
+            tracing::error!(event = "stopped_badly", "a thread had failed; the next start replays the log");
         }
     }
 }
