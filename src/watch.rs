@@ -9,6 +9,7 @@
 //! group by group, and only the groups that were touched; what must happen without events (a window slides, an absence, `for`)
 //! waits in a queue of deadlines. Nothing ever scans all series but the hourly count for budgets.
 
+mod drop;
 mod finding;
 mod group;
 mod judge;
@@ -196,13 +197,13 @@ impl Watch {
         postcard::to_stdvec(&self.state).expect("plain data serialises into memory")
     }
 
-    /// A watch as it was when the checkpoint was taken, under a configuration that may have changed since. Resolves of alerts
-    /// whose rules are gone are said in `out`.
-    pub fn restore(bytes: &[u8], config: Arc<WatchConfig>, out: &mut Output) -> Result<Self, BadCheckpoint> {
+    /// A watch as it was when the checkpoint was taken, under a configuration that may have changed since. The checkpoint does not
+    /// know the rules that are gone: who was told of their alerts is found by comparing with [`Watch::firing`].
+    pub fn restore(bytes: &[u8], config: Arc<WatchConfig>) -> Result<Self, BadCheckpoint> {
         let state: State = postcard::from_bytes(bytes).map_err(|e| BadCheckpoint(e.to_string()))?;
         let mut watch = Self::new(state.shard, Arc::clone(&config));
         watch.state = state;
-        watch.set_config(config, u64::MAX, out);
+        watch.set_config(config, u64::MAX, &mut Output::default());
         Ok(watch)
     }
 
@@ -460,6 +461,7 @@ impl Watch {
         self.state.touched.clear();
         self.state.deadlines.clear();
         self.relink();
+        self.relink_drops();
         self.set_alphas();
     }
 

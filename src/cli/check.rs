@@ -89,9 +89,10 @@ fn check(named: &[PathBuf], reader: &dyn Reader) -> Checked {
             checked.configs.push((name, config));
         }
     }
-    rule_files.sort();
+    // One file may be named in two ways, as `rules/a.yaml` and `./rules/a.yaml`.
+    rule_files.sort_by_key(|(name, _)| plain_path(name));
     let with_repeats = rule_files.len();
-    rule_files.dedup_by(|a, b| same_file(&a.0, &b.0));
+    rule_files.dedup_by_key(|(name, _)| plain_path(name));
     checked.files -= with_repeats - rule_files.len();
     let declared: Vec<String> = checked.configs.iter().flat_map(|(_, config)| config.declared_tags()).collect();
     let (rules, found) = load_rules_for(reader, &rule_files, &declared);
@@ -100,8 +101,8 @@ fn check(named: &[PathBuf], reader: &dyn Reader) -> Checked {
     checked
 }
 
-fn same_file(a: &str, b: &str) -> bool {
-    Path::new(a).components().filter(|c| c.as_os_str() != ".").eq(Path::new(b).components().filter(|c| c.as_os_str() != "."))
+fn plain_path(name: &str) -> PathBuf {
+    Path::new(name).components().filter(|component| component.as_os_str() != ".").collect()
 }
 
 fn default_places(reader: &dyn Reader) -> Vec<PathBuf> {

@@ -1,5 +1,6 @@
 //! The thread that owns the second core and the store: what the desk decides is stored in one transaction, then done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -19,6 +20,8 @@ const HISTORY: Duration = Duration::from_secs(400 * 86_400);
 pub enum Message {
     /// The watch has decided.
     Transitions(Vec<Transition>),
+    /// All that fires after a start, by [`Transition::key`]: other alerts that were told are over.
+    Firing(BTreeSet<u64>),
     /// A try to deliver has ended.
     AttemptDone(u64, AttemptResult),
     /// Another configuration.
@@ -60,6 +63,7 @@ impl DeskTask {
             let wait = self.desk.next_deadline().map_or(Duration::from_secs(3600), |at| at.since(now));
             let input = match messages.recv_timeout(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))) {
                 Ok(Message::Transitions(transitions)) => Input::Transitions(transitions),
+                Ok(Message::Firing(keys)) => Input::Transitions(self.over(&keys)),
                 Ok(Message::AttemptDone(delivery, result)) => Input::AttemptDone { delivery, result },
                 Ok(Message::Config(config)) => Input::SetConfig(config),
                 Ok(Message::Input(input)) => *input,
@@ -77,6 +81,19 @@ impl DeskTask {
             let outputs = self.desk.handle(clock::now(), input);
             self.perform(outputs, &send);
         }
+    }
+
+    /// The ends of what was told as firing and does not fire: its rule was removed or changed while nobody was looking.
+    fn over(&self, firing: &BTreeSet<u64>) -> Vec<Transition> {
+        let now = clock::now();
+        let mut id = self.desk.taken().get(&0).copied().unwrap_or_default();
+        let over = self.desk.incidents().filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
+        over.map(|incident| {
+            id.number += 1;
+            let reason = "its rule was removed or changed while spiked was not running".to_owned();
+            Transition { id, at: now, state: State::Resolved, reason, ..incident.firing.clone() }
+        })
+        .collect()
     }
 
     fn perform(&mut self, outputs: Vec<Output>, send: &impl Fn(Delivery)) {

@@ -224,11 +224,10 @@ fn restore(
     let config = Arc::new(live.settings.watch());
     let found = checkpoint::load(&data_dir.checkpoints(), CHECKPOINT_FORMAT)?;
     let is_new = found.is_none();
-    let mut output = Output::default();
     let mut task = match found {
         Some(found) => {
             let snapshot: Snapshot = postcard::from_bytes(&found.bytes).map_err(|e| BadCheckpoint::new(&e))?;
-            let watch = Watch::restore(&snapshot.watch, config, &mut output)?;
+            let watch = Watch::restore(&snapshot.watch, config)?;
             WatchTask::new(watch, snapshot.positions, snapshot.arrival, found.offset, Arc::clone(metrics))
         }
         None => WatchTask::new(Watch::new(0, config), BTreeMap::new(), Timestamp::default(), 0, Arc::clone(metrics)),
@@ -248,15 +247,8 @@ fn restore(
         let took = format!("{:?}", clock::monotonic() - replayed);
         tracing::info!(event = "replayed", entries = task.next_offset - from, took, series = task.watch.series_count());
     }
-    // Alerts whose rules are gone are resolved after everything that was decided before.
-    if !output.transitions.is_empty() {
-        for (number, transition) in output.transitions.iter_mut().enumerate() {
-            transition.id.offset = task.next_offset;
-            transition.id.number = number as u32;
-        }
-        task.next_offset += 1;
-        to_desk(output.transitions);
-    }
+    // The rules may not be those that were in force: what was told and does not fire under these is over.
+    let _stopping = desk.send(desk_task::Message::Firing(task.watch.firing()));
     if is_new && task.next_offset == 0 {
         for path in history {
             learn(&mut task, live, path)?;

@@ -120,7 +120,7 @@ pub struct Detector {
     step: OpenStep,
     mixture: Mixture,
     total: f64,
-    onset: [Onset; 2],
+    onset: [Onset; ONSET_RATIOS.len()],
     firing: Option<Firing>,
 }
 
@@ -158,8 +158,8 @@ struct Onset {
     since: Since,
 }
 
-/// Changes for which an onset is kept: one small, one large.
-const ONSET_RATIOS: [f64; 2] = [1.25, 3.5];
+/// Changes for which an onset is kept. The larger the change, the sooner its score forgets a chance error.
+const ONSET_RATIOS: [f64; 3] = [1.25, 3.5, 12.0];
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Firing {
@@ -188,7 +188,7 @@ impl Detector {
             step: OpenStep { number: i64::MIN, ..OpenStep::default() },
             mixture: Mixture::default(),
             total: 0.0,
-            onset: [onset; 2],
+            onset: [onset; ONSET_RATIOS.len()],
             firing: None,
         }
     }
@@ -248,10 +248,22 @@ impl Detector {
         self.firing.is_some()
     }
 
-    /// Counts since the estimated onset. Of the two estimates that has the higher score which explains more.
+    /// Counts since the estimated onset: that of the change which explains most.
     pub fn since(&self) -> Since {
-        let [small, large] = self.onset;
-        if large.score >= small.score { large.since } else { small.since }
+        let best = self.onset.iter().max_by(|a, b| a.score.total_cmp(&b.score));
+        best.map(|onset| onset.since).unwrap_or_default()
+    }
+
+    /// While firing: nats of evidence so far that it is over.
+    pub fn calm(&self) -> f64 {
+        self.firing.map_or(0.0, |firing| firing.closed)
+    }
+
+    /// Ends a firing that cannot be judged any more: its traffic is gone for good (a release that was replaced).
+    pub fn abandon(&mut self) {
+        self.forget_firing();
+        self.pending.clear();
+        self.fast_learned = 0;
     }
 
     /// The usual rate at a time, as far as it is known.

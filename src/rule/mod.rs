@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Dim, Labels, Metric, Severity};
 
 pub mod detector;
+pub mod drop;
 pub mod first_seen;
 pub mod matcher;
 pub mod spike;

@@ -21,10 +21,21 @@ pub enum Stream {
     Slice(u8, u32),
 }
 
-/// A rule's memory for one group: the streams it has fired on and that are not over yet.
+/// Nats of "it is over" that are enough for a stream that only echoes the alert.
+const ECHO_NATS: f64 = 2.0;
+
+/// A rule's memory for one group: the streams it has fired on and that are not over yet, the one that raised the alert first.
+///
+/// A real trouble is seen by the whole and by several slices at once. The alert lasts until the whole and the slice that raised
+/// it are over by the full statistics; the others are its echoes and need only lean that way. An echo that is left behind is
+/// remembered, so that it does not raise the same alert again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpikeState {
+    /// The stream that raised the alert, until it is over.
+    lead: Option<Stream>,
     fired: Vec<Stream>,
+    /// Streams that were left behind by an alert that is over.
+    echoes: Vec<Stream>,
 }
 
 /// Thresholds on the evidence for a group and for each of its slices, for a budget of `alpha` false alarms per week.
@@ -39,30 +50,43 @@ impl SpikeState {
     /// Notes that a stream is over.
     pub fn over(&mut self, stream: Stream) {
         self.fired.retain(|fired| *fired != stream);
+        self.echoes.retain(|echo| *echo != stream);
+        self.lead = self.lead.filter(|lead| *lead != stream);
     }
 
     /// Considers one stream. Whether it crosses now (and had not before).
     pub fn consider(&mut self, rule: &Spike, stream: Stream, look: &Look, since: Since, threshold: f64) -> bool {
-        if look.evidence <= threshold || self.fired.contains(&stream) || !gates_pass(rule, look, since) {
+        let known = self.fired.contains(&stream) || self.echoes.contains(&stream);
+        if known || look.evidence <= threshold || !gates_pass(rule, look, since) {
             return false;
         }
         self.fired.push(stream);
         true
     }
 
-    /// Whether any stream that fired is not over.
-    pub fn holds(&self) -> bool {
-        !self.fired.is_empty()
+    /// Names the stream that raises the alert.
+    pub fn lead_with(&mut self, stream: Stream) {
+        self.lead = Some(stream);
     }
 
-    /// The first stream that fired and is not over.
+    /// Whether the alert holds. `calm` tells for a stream how many nats of "it is over" it has.
+    pub fn holds(&mut self, calm: impl Fn(Stream) -> f64) -> bool {
+        let led = self.lead.is_some() || self.fired.contains(&Stream::Whole);
+        if !self.fired.is_empty() && (led || self.fired.iter().any(|stream| calm(*stream) < ECHO_NATS)) {
+            return true;
+        }
+        self.echoes.append(&mut self.fired);
+        false
+    }
+
+    /// The stream that raised the alert, or another that fired.
     pub fn first(&self) -> Option<Stream> {
-        self.fired.first().copied()
+        self.lead.or_else(|| self.fired.first().copied())
     }
 
     /// Forgets what has fired.
     pub fn clear(&mut self) {
-        self.fired.clear();
+        *self = Self::default();
     }
 }
 
@@ -118,9 +142,26 @@ mod tests {
         assert!(state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
         assert!(!state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
         assert!(state.consider(&rule(), Stream::Whole, &look, since, 1e3));
+        state.lead_with(Stream::Slice(1, 7));
         state.over(Stream::Whole);
-        assert!(state.holds());
+        assert!(state.holds(|_| 5.0), "the slice that raised it is not over");
         state.over(Stream::Slice(1, 7));
-        assert!(!state.holds());
+        assert!(!state.holds(|_| 5.0));
+    }
+
+    #[test]
+    fn an_echo_neither_holds_the_alert_nor_raises_it_again() {
+        let look = Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, over: None };
+        let since = Since { began: 0.0, errors: 50.0, views: 100.0 };
+        let mut state = SpikeState::default();
+        assert!(state.consider(&rule(), Stream::Whole, &look, since, 1e3));
+        assert!(state.consider(&rule(), Stream::Slice(4, 9), &look, since, 1e3));
+        state.lead_with(Stream::Whole);
+        state.over(Stream::Whole);
+        assert!(state.holds(|_| 0.5), "the slice does not lean towards its end");
+        assert!(!state.holds(|_| 2.5));
+        assert!(!state.consider(&rule(), Stream::Slice(4, 9), &look, since, 1e3));
+        state.over(Stream::Slice(4, 9));
+        assert!(state.consider(&rule(), Stream::Slice(4, 9), &look, since, 1e3), "what comes after its end is news");
     }
 }

@@ -1,5 +1,7 @@
 //! What a transition says: the numbers of the decision, who is hit, what changed just before, and one sentence of why.
 
+use std::collections::BTreeSet;
+
 use crate::model::finding::{ChartPoint, Facet, FunnelPlace, TopError};
 use crate::model::{
     Batch, Event, Finding, Labels, Metric, Severity, State, Timestamp, Transition, TransitionId, format_duration,
@@ -10,6 +12,7 @@ use crate::rule::spike::Stream;
 use crate::rule::window::Measured;
 use crate::rule::{Condition, Rule, SeverityChoice};
 
+use super::drop::{Fall, WholeSite};
 use super::group::{Group, OpenError, Said, Slice};
 use super::site::Site;
 use super::{Output, SitePlan, Watch};
@@ -30,6 +33,8 @@ pub(super) struct Scene<'a> {
     pub(super) site: &'a Site,
     pub(super) plan: &'a SitePlan,
     pub(super) rule: &'a Rule,
+    /// The alert stands for all groups of the site that the rule watches.
+    pub(super) whole_site: Option<WholeSite>,
 }
 
 /// Why an alert begins to fire.
@@ -42,6 +47,8 @@ pub(super) enum Cause {
     Window { measured: Measured, secs: i64 },
     /// Nothing came.
     Silence { last: Timestamp, secs: i64 },
+    /// Too little came.
+    Fell(Fall),
 }
 
 impl Watch {
@@ -62,6 +69,28 @@ impl Watch {
         self.push(transition, out);
     }
 
+    /// [`Transition::key`] of every alert that fires.
+    pub fn firing(&self) -> BTreeSet<u64> {
+        let mut keys = BTreeSet::new();
+        for (cut, state) in self.state.cuts.iter().enumerate() {
+            for (index, group) in state.groups.iter().enumerate() {
+                for (place, rule) in group.rules.iter().enumerate() {
+                    let errors = rule.novelty.as_ref().map(|novelty| novelty.open.as_slice()).unwrap_or_default();
+                    if !rule.alert.is_firing() && errors.is_empty() {
+                        continue;
+                    }
+                    let scene = self.scene(cut as u32, index as u32, place);
+                    let labels = scene.group_labels().with("alertname", scene.rule.alert.clone());
+                    if rule.alert.is_firing() {
+                        keys.insert(labels.fingerprint());
+                    }
+                    keys.extend(errors.iter().map(|error| labels.clone().with("fingerprint", &*error.fingerprint).fingerprint()));
+                }
+            }
+        }
+        keys
+    }
+
     fn cause_again(&self, cut: u32, index: u32, place: usize, now: Timestamp) -> Cause {
         let group = &self.state.cuts[cut as usize].groups[index as usize];
         let stream = group.rules[place].spike.first().unwrap_or(Stream::Whole);
@@ -78,7 +107,10 @@ impl Watch {
         let tally = scene.group.ring.sum_since(began);
         let sessions = scene.group.sessions.since(began);
         let mut finding = Finding { metric: scene.metric(), errors: tally.errors, views: tally.views, ..Finding::default() };
-        finding.value = share(tally.errors, tally.views);
+        finding.value = match &scene.rule.condition {
+            Condition::Drop(_) => scene.views_a_minute(tally.views, began, now),
+            _ => share(tally.errors, tally.views),
+        };
         finding.sessions = sessions.map(|(_, affected)| affected);
         finding.baseline = said.as_ref().and_then(|said| said.baseline);
         finding.ratio = ratio(finding.value, finding.baseline);
@@ -157,10 +189,7 @@ fn with_fingerprint(transition: &mut Transition, fingerprint: &str) {
 }
 
 fn stream_of(group: &Group, stream: Stream) -> Option<&crate::rule::detector::Detector> {
-    match stream {
-        Stream::Whole => group.detector.as_deref(),
-        Stream::Slice(..) => slice_of(group, stream)?.1.detector.as_deref(),
-    }
+    super::judge::stream_in(group.detector.as_deref(), &group.slices, stream)
 }
 
 fn slice_of(group: &Group, stream: Stream) -> Option<(&'static str, &Slice)> {
@@ -173,7 +202,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn ratio(value: Option<f64>, baseline: Option<f64>) -> Option<f64> {
+pub(super) fn ratio(value: Option<f64>, baseline: Option<f64>) -> Option<f64> {
     value.zip(baseline).filter(|(_, baseline)| *baseline > 0.0).map(|(value, baseline)| value / baseline)
 }
 
@@ -181,6 +210,9 @@ impl Scene<'_> {
     /// The group's labels: site and env always, absent keys left out.
     pub(super) fn group_labels(&self) -> Labels {
         let mut labels = Labels::new().with("site", self.site.name.clone()).with("env", self.site.env.clone());
+        if self.whole_site.is_some() {
+            return labels;
+        }
         labels.set("page", self.group.key.page.clone());
         labels.set("step", self.group.key.step.clone());
         for (name, value) in &self.group.key.others {
@@ -217,7 +249,7 @@ impl Scene<'_> {
         }
     }
 
-    fn metric(&self) -> Metric {
+    pub(super) fn metric(&self) -> Metric {
         match &self.rule.condition {
             Condition::Spike(c) => c.of.clone(),
             Condition::Drop(c) => c.of.clone(),
@@ -232,12 +264,18 @@ impl Scene<'_> {
         if !self.rule.owner.is_empty() {
             return self.rule.owner.clone();
         }
+        if self.whole_site.is_some() {
+            return String::new();
+        }
         let page = &self.group.key.page;
         let fits = |globs: &Vec<String>| globs.iter().any(|glob| glob_matches(glob, page));
         self.plan.owners.iter().find(|(globs, _)| fits(globs)).map(|(_, owner)| owner.clone()).unwrap_or_default()
     }
 
     fn funnel_place(&self) -> Option<FunnelPlace> {
+        if self.whole_site.is_some() {
+            return None;
+        }
         let step = &self.group.key.step;
         self.plan.funnels.iter().find_map(|(funnel, steps)| {
             let place = steps.iter().position(|name| name == step && !step.is_empty())?;
@@ -250,8 +288,9 @@ impl Scene<'_> {
         if let SeverityChoice::Fixed(severity) = self.rule.severity {
             return severity;
         }
-        let people = finding.sessions.unwrap_or(finding.errors);
-        let hard = finding.value.is_some_and(|value| finding.metric.is_rate() && value >= 0.25);
+        let fell = matches!(self.rule.condition, Condition::Drop(_));
+        let people = if fell { self.missing(finding) } else { finding.sessions.unwrap_or(finding.errors) };
+        let hard = finding.value.is_some_and(|value| if fell { value == 0.0 } else { finding.metric.is_rate() && value >= 0.25 });
         match (self.funnel_place().is_some(), people) {
             (true, 50..) if hard => Severity::P0,
             (true, 20..) => Severity::P1,
@@ -262,6 +301,9 @@ impl Scene<'_> {
     }
 
     fn chart(&self, now: Timestamp) -> Vec<ChartPoint> {
+        if self.whole_site.is_some() {
+            return Vec::new();
+        }
         let usual = |at: Timestamp| self.group.detector.as_ref().and_then(|d| d.usual(at.secs_f64(), 0.0));
         self.group
             .ring
@@ -281,6 +323,7 @@ impl Scene<'_> {
                 let span = format_duration(std::time::Duration::from_secs(*secs as u64));
                 (finding, *last, format!("no {} for {span}", self.metric().as_str()))
             }
+            Cause::Fell(fall) => self.drop_finding(now, fall),
             Cause::Again => unreachable!("`say_firing` has replaced it"),
         };
         finding.sessions = self.group.sessions.since(began).map(|(_, affected)| affected);
@@ -395,6 +438,7 @@ impl Scene<'_> {
     fn why_over(&self) -> &'static str {
         match &self.rule.condition {
             Condition::Spike(_) => "the rate is back at what is usual",
+            Condition::Drop(_) if self.is_new_usual() => "it lasted for a day and is the new usual",
             Condition::Drop(_) => "traffic is back",
             Condition::FirstSeen(_) => "it has not come for an hour",
             Condition::Frequency(_) | Condition::Threshold(_) => "back within the bound",

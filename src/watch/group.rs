@@ -7,11 +7,16 @@ use crate::model::finding::TopError;
 use crate::model::limits::{OTHER, SLICES_PER_DIM};
 use crate::model::{Batch, Dim, Event, Labels, Timestamp};
 use crate::rule::detector::{Counts, Detector};
-use crate::rule::spike::SpikeState;
+use crate::rule::spike::{SpikeState, Stream};
 use crate::window::{Ring, Sessions};
+
+use super::drop::DropState;
 
 /// Kinds of error kept for the words of a message.
 const TOP_ERRORS: usize = 12;
+
+/// A slice without views for so long, while its group has some, is gone.
+const SLICE_GONE_SECS: u64 = 900;
 
 /// Sessions (or views) a slice must have shown before it may be named.
 const PEOPLE: usize = crate::model::limits::SLICE_NAMED_SESSIONS_MIN as usize;
@@ -27,6 +32,8 @@ pub(crate) struct Group {
     pub(crate) slices: Vec<DimSlices>,
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Counts,
+    /// Views by their minute since the last look, where a `drop` rule wants them.
+    pub(crate) minutes: Vec<(i64, f64)>,
     pub(crate) touched: bool,
     /// The minute in which slices were last looked over.
     sliced: i64,
@@ -60,6 +67,7 @@ pub(crate) struct RuleState {
     pub(crate) alert: AlertState,
     pub(crate) spike: SpikeState,
     pub(crate) novelty: Option<Box<Novelty>>,
+    pub(crate) drop: Option<Box<DropState>>,
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
     /// What was said when it began to fire, for the resolve.
@@ -109,8 +117,10 @@ pub(crate) struct Slice {
     pub(crate) value: String,
     pub(crate) ring: Ring,
     pub(crate) pending: Counts,
-    /// Views, fading with a half-life of six hours.
-    pub(crate) weight: f64,
+    /// Views in all.
+    seen: f64,
+    /// Views, fading with a half-life of an hour: a new release is seen within minutes.
+    weight: f64,
     weighed: Timestamp,
     pub(crate) detector: Option<Box<Detector>>,
     people: Vec<u64>,
@@ -145,6 +155,7 @@ impl Group {
             slices: Vec::new(),
             top_errors: Vec::new(),
             pending: Counts::default(),
+            minutes: Vec::new(),
             touched: false,
             sliced: 0,
             detector: None,
@@ -178,9 +189,20 @@ impl Group {
         }
         let counts = Counts { views: tries, units, errors: hit.errors as f64 };
         add_counts(&mut self.pending, &counts);
+        if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
+            self.add_minute(event.at, hit.views as f64);
+        }
         self.add_slices(hit, &counts);
         if is_error {
             self.note_error(hit);
+        }
+    }
+
+    fn add_minute(&mut self, at: Timestamp, views: f64) {
+        let minute = at.secs().div_euclid(60);
+        match self.minutes.iter_mut().find(|(known, _)| *known == minute) {
+            Some((_, count)) => *count += views,
+            None => self.minutes.push((minute, views)),
         }
     }
 
@@ -261,7 +283,7 @@ impl Group {
         self.sliced = minute;
         for of_dim in &mut self.slices {
             let total: f64 = of_dim.slices.iter().map(|slice| slice.weight_at(now)).sum();
-            let large = |slice: &Slice| slice.weight_at(now) >= (0.01 * total).max(100.0);
+            let large = |slice: &Slice| slice.seen >= 100.0 && slice.weight_at(now) >= 0.01 * total;
             // A dimension with one value tells nothing that the whole does not.
             let several = of_dim.slices.iter().filter(|slice| large(slice)).count() > 1;
             for slice in &mut of_dim.slices {
@@ -270,6 +292,25 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Ends the firing of slices whose traffic is gone while the group's goes on (a release that was replaced): nothing will come
+    /// that they could be judged by.
+    pub(crate) fn abandon_slices(&mut self, now: Timestamp) -> Vec<Stream> {
+        let mut gone = Vec::new();
+        if now.since(self.view_seen).as_secs() > 60 {
+            return gone;
+        }
+        for of_dim in &mut self.slices {
+            for slice in &mut of_dim.slices {
+                let silent = now.since(slice.weighed).as_secs() > SLICE_GONE_SECS;
+                if let Some(detector) = slice.detector.as_mut().filter(|detector| silent && detector.is_firing()) {
+                    detector.abandon();
+                    gone.push(Stream::Slice(of_dim.dim, slice.hash));
+                }
+            }
+        }
+        gone
     }
 
     /// How many slices have a detector.
@@ -295,6 +336,7 @@ impl DimSlices {
             value: if hash == 0 { OTHER.to_owned() } else { value.to_owned() },
             ring: Ring::default(),
             pending: Counts::default(),
+            seen: 0.0,
             weight: 0.0,
             weighed: now,
             detector: None,
@@ -326,13 +368,14 @@ impl DimSlices {
 
 impl Slice {
     fn weigh(&mut self, now: Timestamp, views: f64) {
+        self.seen += views;
         self.weight = self.weight_at(now) + views;
         self.weighed = now;
     }
 
     /// The fading view count now.
     pub(crate) fn weight_at(&self, now: Timestamp) -> f64 {
-        self.weight * fade_over(now, self.weighed, 21_600.0)
+        self.weight * fade_over(now, self.weighed, 3_600.0)
     }
 
     fn meet(&mut self, event: &Event) {
@@ -360,6 +403,7 @@ impl RuleState {
             alert: AlertState::default(),
             spike: SpikeState::default(),
             novelty: None,
+            drop: None,
             wake: None,
             said: None,
         }

@@ -80,6 +80,7 @@ impl Watch {
     fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         group.touched = false;
+        let minutes = std::mem::take(&mut group.minutes);
         let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
         if wants_spike {
             self.judge_spike(cut, index, now, out);
@@ -90,7 +91,12 @@ impl Watch {
             }
         }
         for place in 0..self.state.cuts[cut as usize].groups[index as usize].rules.len() {
-            self.judge_rule(cut, index, place, now, out);
+            let state = &self.state.cuts[cut as usize].groups[index as usize].rules[place];
+            if matches!(self.plan.rules[state.rule].condition, Condition::Drop(_)) {
+                self.judge_drop(cut, index, place, &minutes, now, out);
+            } else {
+                self.judge_rule(cut, index, place, now, out);
+            }
         }
     }
 
@@ -103,7 +109,7 @@ impl Watch {
     }
 
     /// Seconds that the group's site is ahead of UTC.
-    fn zone_secs(&self, site: u32, now: Timestamp) -> f64 {
+    pub(super) fn zone_secs(&self, site: u32, now: Timestamp) -> f64 {
         let name = &self.state.sites[site as usize].name;
         let zone = self.config.sites.get(name).unwrap_or(&self.config.default_site).time_zone;
         if zone == chrono_tz::UTC {
@@ -133,13 +139,16 @@ impl Watch {
             }
         }
         let slices = group.watched_slices();
+        let quiet: Vec<Stream> = group.abandon_slices(now);
         for place in 0..group.rules.len() {
             let group = &mut self.state.cuts[cut as usize].groups[index as usize];
             let state = &mut group.rules[place];
             let rule = &self.plan.rules[state.rule];
             let Condition::Spike(spike) = &rule.condition else { continue };
             let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
+            let was_firing = state.spike.first().is_some();
             let mut crossing: Option<Crossing> = None;
+            quiet.iter().for_each(|stream| state.spike.over(*stream));
             for (stream, look, since) in &looks {
                 if look.over.is_some() {
                     state.spike.over(*stream);
@@ -154,7 +163,12 @@ impl Watch {
                     fire_stream(group_detector(&mut group.detector, &mut group.slices, *stream), secs);
                 }
             }
-            let holds = Some(state.spike.holds());
+            if let Some(best) = crossing.as_ref().filter(|_| !was_firing) {
+                state.spike.lead_with(best.stream);
+            }
+            let (detector, of_dims) = (&group.detector, &group.slices);
+            let calm = |stream| stream_in(detector.as_deref(), of_dims, stream).map_or(f64::INFINITY, Detector::calm);
+            let holds = Some(state.spike.holds(calm));
             let edge = state.alert.step(now, holds, rule.hold, rule.keep_firing);
             self.note_wake(cut, index, place, now);
             match edge {
@@ -180,9 +194,9 @@ impl Watch {
         let (holds, cause) = match &rule.condition {
             Condition::Spike(_) => {
                 // Judged with the looks; here only `for` and `keep_firing_for` run on.
-                (Some(state.spike.holds()), Cause::Again)
+                (Some(state.spike.first().is_some()), Cause::Again)
             }
-            Condition::Drop(_) => return,
+            Condition::Drop(_) => return self.judge_drop(cut, index, place, &[], now, out),
             Condition::FirstSeen(_) => return self.close_novelties(cut, index, place, now, out),
             Condition::Threshold(threshold) => {
                 let (holds, measured) = threshold_holds(threshold, &sight, now);
@@ -212,7 +226,7 @@ impl Watch {
     }
 
     /// Sets the next deadline of a rule: its own and that of the alert's `for` or `keep_firing_for`.
-    fn set_wake(&mut self, cut: u32, index: u32, place: usize, own: Option<Timestamp>, now: Timestamp) {
+    pub(super) fn set_wake(&mut self, cut: u32, index: u32, place: usize, own: Option<Timestamp>, now: Timestamp) {
         let state = &mut self.state.cuts[cut as usize].groups[index as usize].rules[place];
         let rule = &self.plan.rules[state.rule];
         let alert = state.alert.deadline(rule.hold, rule.keep_firing);
@@ -312,6 +326,11 @@ impl Watch {
         self.set_alphas();
     }
 
+    /// False alarms per group and week that a rule of the plan may spend.
+    pub(super) fn alpha(&self, rule: usize) -> f64 {
+        self.state.budgets.alphas[rule]
+    }
+
     /// False alarms per group and week for each rule: the strictest of the last 24 hours.
     pub(super) fn set_alphas(&mut self) {
         let budgets = &mut self.state.budgets;
@@ -363,9 +382,11 @@ impl Watch {
     /// Keeps what was learned and forgets what fires: history announces nothing.
     pub(super) fn forget_alerts(&mut self) {
         self.state.touched.clear();
+        self.forget_site_drops();
         for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
             group.touched = false;
             group.pending = Default::default();
+            group.minutes.clear();
             let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
             for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {
                 detector.forget_firing();
@@ -374,6 +395,9 @@ impl Watch {
                 state.alert = Default::default();
                 state.spike.clear();
                 state.said = None;
+                if let Some(drop) = &mut state.drop {
+                    drop.forget();
+                }
                 if let Some(novelty) = &mut state.novelty {
                     novelty.open.clear();
                 }
@@ -397,6 +421,20 @@ fn group_detector<'a>(
             .find(|slice| slice.hash == hash)?
             .detector
             .as_mut(),
+    }
+}
+
+pub(super) fn stream_in<'a>(
+    whole: Option<&'a Detector>,
+    slices: &'a [super::group::DimSlices],
+    stream: Stream,
+) -> Option<&'a Detector> {
+    match stream {
+        Stream::Whole => whole,
+        Stream::Slice(dim, hash) => {
+            let of_dim = slices.iter().find(|of_dim| of_dim.dim == dim)?;
+            of_dim.slices.iter().find(|slice| slice.hash == hash)?.detector.as_deref()
+        }
     }
 }
 
@@ -433,7 +471,9 @@ impl Watch {
         let group: &Group = &self.state.cuts[cut as usize].groups[index as usize];
         let site = &self.state.sites[group.site as usize];
         let plan = self.config.sites.get(&site.name).unwrap_or(&self.config.default_site);
-        Scene { group, site, plan, rule: &self.plan.rules[group.rules[place].rule] }
+        let state = &group.rules[place];
+        let whole_site = state.drop.as_ref().and_then(|drop| drop.whole_site());
+        Scene { group, site, plan, rule: &self.plan.rules[state.rule], whole_site }
     }
 
     pub(super) fn novelty_mut(&mut self, cut: u32, index: u32, place: usize) -> &mut Novelty {

@@ -6,6 +6,10 @@ use crate::model::Timestamp;
 use crate::window::Tally;
 
 use super::Watch;
+use super::group::Group;
+
+/// Fewest views that a plain rate is called usual on.
+const USUAL_VIEWS_MIN: u64 = 500;
 
 /// Which series, over which window.
 #[derive(Clone, Debug, Default)]
@@ -78,11 +82,22 @@ impl Watch {
                 sessions: sessions.map(|(all, _)| all),
                 affected_sessions: sessions.map(|(_, affected)| affected),
                 error_rate: (tally.views > 0).then(|| tally.errors as f64 / tally.views as f64),
-                usual_rate: group.detector.as_ref().and_then(|d| d.usual(now.secs_f64(), 0.0)),
+                usual_rate: self.usual_rate(group, now),
             });
         }
         rows.sort_by(|a, b| (&a.site, &a.env, &a.page, &a.step).cmp(&(&b.site, &b.env, &b.page, &b.step)));
         rows
+    }
+
+    /// What is usual for a series: its detector's baseline where a rule keeps one, else the plain rate of the week before the last
+    /// hour, where that holds enough views to say anything.
+    fn usual_rate(&self, group: &Group, now: Timestamp) -> Option<f64> {
+        if let Some(detector) = &group.detector {
+            return detector.usual(now.secs_f64(), self.zone_secs(group.site, now));
+        }
+        let (week, hour) = (group.ring.sum(now, 7 * 86_400), group.ring.sum(now, 3600));
+        let views = week.views - hour.views;
+        (views >= USUAL_VIEWS_MIN).then(|| (week.errors - hour.errors) as f64 / views as f64)
     }
 
     /// Views and errors of one series in equal steps that end now, oldest first.

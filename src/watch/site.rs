@@ -9,6 +9,8 @@ use crate::model::{Batch, Event, Timestamp};
 use crate::rule::first_seen::Told;
 use crate::window::Recent;
 
+use super::drop::SiteDrop;
+
 /// Releases remembered to know a new one by.
 const RELEASES_MAX: usize = 256;
 
@@ -26,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) full: bool,
     pub(crate) ids: Recent,
     pub(crate) told: Told,
+    /// What `drop` rules know of the site as a whole.
+    pub(crate) drops: Vec<SiteDrop>,
     deploys: Vec<(String, Deploy)>,
     releases: BTreeMap<String, Timestamp>,
 }
@@ -41,6 +45,7 @@ impl Site {
             full: false,
             ids: Recent::default(),
             told: Told::default(),
+            drops: Vec::new(),
             deploys: Vec::new(),
             releases: BTreeMap::new(),
         }

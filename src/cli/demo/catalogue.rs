@@ -43,12 +43,12 @@ impl Page {
         match self {
             Home => &[(Category, 0.40), (Search, 0.15), (Product, 0.22), (Account, 0.03), (Blog, 0.03)],
             Category => &[(Product, 0.62), (Category, 0.12), (Search, 0.05)],
-            Product => &[(Cart, 0.40), (Product, 0.18), (Category, 0.10), (Search, 0.03)],
+            Product => &[(Cart, 0.46), (Product, 0.16), (Category, 0.10), (Search, 0.03)],
             Search => &[(Product, 0.66), (Search, 0.12)],
             Blog => &[(Product, 0.20), (Blog, 0.15), (Home, 0.10)],
             Account => &[(Home, 0.20), (Category, 0.25)],
-            Cart => &[(Address, 0.80), (Product, 0.08), (Category, 0.03)],
-            Address => &[(Payment, 0.92), (Cart, 0.02)],
+            Cart => &[(Address, 0.85), (Product, 0.06), (Category, 0.03)],
+            Address => &[(Payment, 0.94), (Cart, 0.02)],
             Payment => &[(Confirm, 0.86), (Address, 0.03), (Payment, 0.03)],
             Confirm => &[(Account, 0.10), (Home, 0.08)],
         }

@@ -22,8 +22,8 @@ pub struct Line<'a> {
     session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    #[serde(skip_serializing_if = "is_one")]
-    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     release: &'a str,
     #[serde(flatten)]
     visitor: Option<&'a Visitor>,
@@ -43,10 +43,6 @@ struct ErrorText {
     handled: bool,
 }
 
-fn is_one(count: &u64) -> bool {
-    *count == 1
-}
-
 impl<'a> Line<'a> {
     /// Views of a page.
     pub fn view(at: Timestamp, page: Page, product: u64, release: &'a str, visitor: &'a Visitor) -> Self {
@@ -57,7 +53,7 @@ impl<'a> Line<'a> {
             page: Some(page.path(product)),
             session: None,
             id: None,
-            count: 1,
+            count: None,
             release,
             visitor: Some(visitor),
             vendor: page.vendor(visitor),
@@ -74,7 +70,7 @@ impl<'a> Line<'a> {
             page: None,
             session: None,
             id: Some(format!("deploy-{release}-{}", at.millis())),
-            count: 1,
+            count: None,
             release,
             visitor: None,
             vendor: None,
@@ -85,7 +81,7 @@ impl<'a> Line<'a> {
     /// Stands for so many.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
-        self.count = count;
+        self.count = (count > 1).then_some(count);
         self
     }
 

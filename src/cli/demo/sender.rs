@@ -37,7 +37,8 @@ pub async fn send(client: &reqwest::Client, base_url: &str, lines: &[String]) ->
     let url = format!("{}/v1/events", base_url.trim_end_matches('/'));
     let body = lines.join("\n");
     for _ in 0..TRIES {
-        let sent = client.post(&url).bearer_auth(KEY).header("content-type", "application/x-ndjson").body(body.clone()).send().await;
+        let sent =
+            client.post(&url).bearer_auth(KEY).header("content-type", "application/x-ndjson").body(body.clone()).send().await;
         let pause = match sent {
             Ok(answer) if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
                 let asked = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());

@@ -11,7 +11,7 @@ use super::rng::Rng;
 use super::script::{FIRST_RELEASE, Script};
 
 /// Views a second on an average hour.
-const VIEWS_PER_SEC: f64 = 24.0;
+const VIEWS_PER_SEC: f64 = 28.0;
 /// The release before the first, in force until three days before history ends.
 const OLD_RELEASE: &str = "web@4.1.9";
 /// Visits that began so long before live traffic are under way when it starts.
@@ -56,7 +56,7 @@ impl Shop {
     /// Expected views a second: a calm night, a busy evening, a slower weekend, and hours that are a little better or worse.
     pub fn views_per_sec(&self, at: Timestamp) -> f64 {
         let hour = at.secs_f64() / 3600.0;
-        let day = 1.0 + 0.25 * ((hour - 19.0) / 24.0 * std::f64::consts::TAU).cos();
+        let day = 1.0 + 0.12 * ((hour - 19.0) / 24.0 * std::f64::consts::TAU).cos();
         // The epoch was a Thursday: days 2 and 3 of its week are Saturday and Sunday.
         let week = if matches!((hour / 24.0) as i64 % 7, 2 | 3) { 0.92 } else { 1.0 };
         let luck = |hour: f64| Rng::new(self.seed, hour as u64).share() - 0.5;

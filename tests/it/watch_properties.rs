@@ -1,0 +1,94 @@
+//! Laws of the watch: what it says depends on the events alone, not on how they are cut, ticked or interrupted.
+
+use proptest::prelude::*;
+use spiked::model::Timestamp;
+use spiked::watch::{Input, Output, Watch};
+
+use super::scenarios::{BASE, Scenario, read_batches, say};
+
+/// A day of two pages as history, so that all conditions know enough; then whatever proptest brings.
+const SCENARIO: &str = r#"
+```yaml rules
+rules:
+  - alert: Spike
+    spike: {of: error_rate, false_alarms: 0.1 per series per week}
+  - alert: Drop
+    drop: {of: views, false_alarms: 0.1 per series per week}
+  - alert: Often
+    frequency: {of: errors, more_than: 5, within: 2m}
+    for: 30s
+    keep_firing_for: 1m
+  - alert: High
+    by: [release]
+    threshold: {of: error_rate, above: 20%, over: 1m, min_views: 5}
+  - alert: Silent
+    by: []
+    absent: {of: views, for: 3m}
+```
+```ndjson events
+00:00:00 every 1m for 26h {"type":"view","page":"/a","count":30}
+00:00:30 every 1m for 26h {"type":"view","page":"/b","count":12}
+```
+```text expected
+```
+"#;
+
+/// Seconds since the event before, page, kind, how many, release.
+type Step = (i64, usize, bool, u32, usize);
+
+fn lines_of(steps: &[Step]) -> Vec<String> {
+    let mut lines = Scenario::parse(SCENARIO).lines();
+    let mut millis = (BASE + 26 * 3600) * 1000;
+    for (gap, page, is_error, count, release) in steps {
+        millis += gap * 700;
+        let (page, kind) = (["/a", "/b", "/c"][*page], if *is_error { "error" } else { "view" });
+        let ts = Timestamp(millis);
+        lines.push(format!(
+            r#"{{"ts":"{ts}","type":"{kind}","page":"{page}","count":{count},"release":"web@{release}","session":"s-{}"}}"#,
+            millis % 97
+        ));
+    }
+    lines
+}
+
+/// What is said when events come in batches of `size`, with a tick before each of them, and the watch is put away and taken
+/// up again after the batch number `interrupted`.
+fn run(lines: &[String], size: usize, ticks: bool, interrupted: Option<usize>) -> Vec<String> {
+    let (config, door) = Scenario::parse(SCENARIO).build();
+    let mut watch = Watch::new(0, config.clone());
+    let mut out = Output::default();
+    let batches = read_batches(&door, lines, size);
+    for (number, batch) in batches.iter().enumerate() {
+        if ticks && let Some(first) = batch.events.first() {
+            let next = watch.next_deadline().filter(|next| *next < first.arrival);
+            for now in next.into_iter().chain([first.arrival]) {
+                watch.handle(2 * number as u64, Input::Tick(now), &mut out);
+            }
+        }
+        watch.handle(2 * number as u64 + 1, Input::Events(batch), &mut out);
+        if interrupted == Some(number) {
+            let bytes = watch.checkpoint();
+            watch = Watch::restore(&bytes, config.clone()).unwrap();
+        }
+    }
+    watch.handle(u64::MAX, Input::End, &mut out);
+    out.transitions.iter().map(|t| format!("{} {} {:?} {}", say(t), t.began, t.finding.value, t.reason)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn batches_ticks_and_restarts_change_nothing(
+        steps in prop::collection::vec((0i64..60, 0usize..3, any::<bool>(), 1u32..8, 0usize..3), 20..200),
+        size in 1usize..40,
+        at in 0usize..200,
+    ) {
+        let lines = lines_of(&steps);
+        let whole = run(&lines, lines.len(), false, None);
+        prop_assert_eq!(&run(&lines, size, true, None), &whole, "batches of {} and ticks", size);
+        // The restart falls anywhere in the part that differs.
+        let at = (lines.len() - 1 - at % steps.len()) / size;
+        prop_assert_eq!(&run(&lines, size, false, Some(at)), &whole, "a restart after batch {} of {}", at, size);
+    }
+}
