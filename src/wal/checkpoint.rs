@@ -44,7 +44,7 @@ pub enum CheckpointError {
 pub struct Checkpoint {
     /// The state holds all entries before this offset: replay from here.
     pub offset: u64,
-    /// Format of `bytes`, as given to [`write`].
+    /// Format of `bytes`, as given to [`write()`].
     pub format_version: u32,
     /// The state.
     pub bytes: Vec<u8>,
