@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     // F2: the cores, and what is pure around them. `config` builds the types of rules and routes; `ingest` uses the globs of
     // rules, so that a page is matched alike everywhere.
     ("config", &["model", "rule", "dispatch"]),
-    ("render", &["model", "config"]),
+    ("render", &["model", "rule", "config"]),
     ("watch", &["model", "stats", "window", "rule", "alert"]),
     ("desk", &["model", "alert", "dispatch", "outbox"]),
     ("ingest", &["model", "rule", "config"]),

@@ -98,6 +98,7 @@ fn check(named: &[PathBuf], reader: &dyn Reader) -> Checked {
     let (rules, found) = load_rules_for(reader, &rule_files, &declared);
     checked.rules = rules.len();
     checked.found.extend(found);
+    checked.found.extend(crate::render::check_annotations(&rules));
     checked
 }
 

@@ -54,9 +54,7 @@ pub fn condition(check: &mut Check<'_>, key: &str, node: &Node) -> Option<Condit
 
 fn spike(check: &mut Check<'_>, node: &Node) -> Spike {
     let map = check.map(node, "`spike`", &SPIKE);
-    let of = metric(check, &map, "spike", Metric::ErrorRate, |of| {
-        !matches!(of, Metric::Conversion | Metric::Views | Metric::Track(_))
-    });
+    let of = metric(check, &map, "spike", Metric::ErrorRate, |of| matches!(of, Metric::ErrorRate | Metric::SessionErrorRate));
     let min_ratio = map.get("min_ratio").map_or(1.15, |node| {
         let errors = check.errors();
         let ratio = check.number(node, "`min_ratio`");
@@ -148,7 +146,10 @@ fn span(check: &mut Check<'_>, node: &Node, what: &str) -> Duration {
 fn metric(check: &mut Check<'_>, map: &Map<'_>, condition: &str, default: Metric, fits: fn(&Metric) -> bool) -> Metric {
     let Some(node) = map.get("of") else { return default };
     let Some(of) = read_metric(check, node) else { return default };
-    if !fits(&of) {
+    if of == Metric::Conversion {
+        let hint = "`absent` or `drop` of `{track: NAME}` sees that orders stop coming";
+        check.error_hint(node, "`conversion` is not available in this version", hint);
+    } else if !fits(&of) {
         let usual = default.as_str();
         check.error_hint(
             node,

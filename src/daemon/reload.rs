@@ -39,6 +39,9 @@ async fn try_reload(shared: &Shared) -> Result<String, String> {
     if settings.config.listen != old.settings.config.listen || settings.config.data_dir != old.settings.config.data_dir {
         tracing::warn!(event = "restart_needed", "`listen` and `data_dir` change with a restart only");
     }
+    if settings.config.sources != old.settings.config.sources {
+        tracing::warn!(event = "restart_needed", "`sources` change with a restart only");
+    }
     let salts = shared.data_dir.salts(clock::now()).map_err(|e| format!("the salts cannot be read: {e}"))?;
     let generation = shared.generation.fetch_add(1, Ordering::AcqRel) + 1;
     let hash = settings.hash();

@@ -17,7 +17,7 @@ use crate::ingest::access_log::LogParser;
 use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{ChannelLabel, ResultLabel};
+use crate::telemetry::metrics::{ChannelLabel, QueueLabel, ResultLabel};
 use crate::wal::{CommitOptions, Committer, DirLock, LockError, Wal, WalError, WalOptions, checkpoint};
 use crate::watch::{BadCheckpoint, Input, Output, Watch};
 
@@ -160,6 +160,7 @@ impl Daemon {
         tokio::spawn(reload::watch_files(Arc::clone(&shared)));
         tokio::spawn(rotate_salts(Arc::clone(&shared)));
         tokio::spawn(heartbeat(Arc::clone(&shared)));
+        tokio::spawn(gauges(Arc::clone(&shared)));
         tracing::info!(event = "started", listen = %address, data_dir = %path.display());
         Ok(Self { shared, address, stop_web, web, stop_sources, sources, wal, watch, desk, checkpoints, _lock: lock })
     }
@@ -429,6 +430,21 @@ async fn rotate_salts(shared: Arc<Shared>) {
                 shared.live.store(Arc::new(live));
             }
             Err(error) => tracing::error!(event = "salt_rotation_failed", error, "yesterday's salt stays in use"),
+        }
+    }
+}
+
+/// Measures the queues.
+async fn gauges(shared: Arc<Shared>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let set = |queue, length: usize| {
+            shared.metrics.queue_entries.get_or_create(&QueueLabel { queue }).set(length as i64);
+        };
+        set("wal", shared.committer.queue_len());
+        if let Some(waiting) = shared.read_desk(|desk, _| desk.deliveries().count()).await {
+            set("outbox", waiting);
         }
     }
 }

@@ -56,6 +56,7 @@ impl Origin {
             diagnostics.extend(found);
             let (rules, found) = config::load_rules_for(&DiskFiles, &files, &config.declared_tags());
             diagnostics.extend(found);
+            diagnostics.extend(crate::render::check_annotations(&rules));
             Settings { config, rules }
         });
         Loaded { settings, diagnostics }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::desk::{Desk, Input};
 use crate::ingest::encoding::{self, EncodingError};
 use crate::ingest::{ArrivalClock, Report, Scratch, native};
-use crate::model::{Batch, Timestamp};
+use crate::model::{Batch, Dim, Timestamp};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::wal::{CommitError, Committer, Entry};
@@ -95,11 +95,29 @@ impl Shared {
             }
             reader.read(&body, &mut ArrivalClock::Fixed(incoming.now), &mut batch, scratch, &mut report);
         });
+        fill_agent(&mut batch, incoming.user_agent);
         for (outcome, count) in &report.outcomes {
             self.metrics.lines(incoming.door.as_str(), *outcome, *count);
         }
         let rejected = report.rejected.into_iter().map(|r| web::Rejected { line: r.line, error: r.error }).collect();
         Ok(Decoded { batch, accepted: report.accepted, rejected })
+    }
+}
+
+/// Events that a browser sends itself say nothing of the browser: its user agent does.
+fn fill_agent(batch: &mut Batch, user_agent: &str) {
+    let agent = crate::ingest::agent::parse(user_agent);
+    if agent.bot || agent.browser.is_empty() {
+        return;
+    }
+    let filled = [(Dim::Browser, agent.browser), (Dim::Os, agent.os), (Dim::Device, agent.device)]
+        .map(|(dim, value)| (dim as usize, batch.add_text(value)));
+    for event in &mut batch.events {
+        for (dim, value) in filled {
+            if event.dims[dim].is_empty() {
+                event.dims[dim] = value;
+            }
+        }
     }
 }
 

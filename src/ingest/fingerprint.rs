@@ -16,7 +16,7 @@ use super::scrub;
 
 /// The fingerprint of errors of other origins, of which browsers say no more than `Script error.`: one group that says nothing,
 /// hence never news.
-pub const SCRIPT_ERROR: &str = "script-error";
+pub const SCRIPT_ERROR: &str = crate::model::event::SCRIPT_ERROR;
 
 /// Characters of a normalised message that count.
 const NORMAL_CHARS: usize = 500;

@@ -104,6 +104,9 @@ pub struct Event {
     pub part: u32,
 }
 
+/// The fingerprint of an error whose script another origin served: browsers say nothing of it, so it is never news.
+pub const SCRIPT_ERROR: &str = "script-error";
+
 /// What an error event says beyond the common fields. All texts are scrubbed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorPart {

@@ -14,5 +14,5 @@ pub mod words;
 
 pub use phrase::{Phrase, Span};
 pub use story::{Row, Story, tell};
-pub use template::check_template;
+pub use template::{check_annotations, check_template};
 pub use words::Audience;

@@ -10,7 +10,9 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
 use super::numbers;
+use crate::config::{Diagnostic, Level};
 use crate::model::{AlertView, Notification};
+use crate::rule::Rule;
 
 /// Steps a template may take.
 const FUEL: u64 = 20_000;
@@ -95,6 +97,28 @@ fn environment() -> &'static Environment<'static> {
         environment.add_filter("number", |value: Option<f64>| value.map_or("unknown".to_string(), numbers::amount));
         environment
     })
+}
+
+/// Checks the annotations of rules: the mistakes, each at the line of its rule.
+pub fn check_annotations(rules: &[Rule]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for rule in rules {
+        for (name, text) in rule.annotations.iter() {
+            if let Err((_, message)) = check_template(text) {
+                found.push(Diagnostic {
+                    file: rule.place.file.clone(),
+                    line: rule.place.line,
+                    column: 1,
+                    level: Level::Error,
+                    message: format!("annotation `{name}` of `{}`: {message}", rule.alert),
+                    hint: Some("docs/rules.md lists the names that annotations may use".to_owned()),
+                    span_len: 0,
+                    excerpt: String::new(),
+                });
+            }
+        }
+    }
+    found
 }
 
 /// Compiles a template and looks up the names it uses. The error is the line in the template and what to do.

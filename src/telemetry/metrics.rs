@@ -64,7 +64,7 @@ pub struct ChannelLabel {
 /// Labels of [`Metrics::queue_entries`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QueueLabel {
-    /// `wal`, `watch`, `desk` or `outbox`.
+    /// `wal` (appends that wait to become durable) or `outbox` (messages that are not settled).
     pub queue: &'static str,
 }
 
@@ -95,8 +95,6 @@ pub struct Metrics {
     pub watch_events: Counter,
     /// Series held now.
     pub watch_series: Gauge,
-    /// Series that could not be kept apart and are counted in `other`.
-    pub watch_series_limited: Counter,
     /// Alert transitions by state.
     pub transitions: Family<StateLabel, Counter>,
     /// Time to judge one input.
@@ -173,11 +171,6 @@ impl Metrics {
             auth_failures: d.plain("auth_failures", "Requests without a sound key or token", Counter::default()),
             watch_events: d.plain("watch_events", "Events handed to the watch", Counter::default()),
             watch_series: d.plain("watch_series", "Series held now", Gauge::default()),
-            watch_series_limited: d.plain(
-                "watch_series_limited",
-                "Series beyond series_per_site, counted in `other`",
-                Counter::default(),
-            ),
             transitions: d.plain("alert_transitions", "Alert transitions by state", Family::default()),
             watch_evaluation_seconds: d.unit(
                 "watch_evaluation",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use chrono::{Offset, TimeZone};
 
 use crate::alert::state::{AlertState, Edge};
+use crate::model::event::SCRIPT_ERROR;
 use crate::model::{Batch, Event, Timestamp};
 use crate::rule::detector::{Counts, Detector, Look};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
@@ -253,6 +254,9 @@ impl Watch {
 
     /// First-seen rules look at each error as it arrives.
     pub(super) fn judge_novelty(&mut self, cut: u32, index: u32, batch: &Batch, event: &Event, out: &mut Output) {
+        if batch.str(batch.error(event).fingerprint) == SCRIPT_ERROR {
+            return;
+        }
         let rules = self.state.cuts[cut as usize].groups[index as usize].rules.len();
         for place in 0..rules {
             let group = &mut self.state.cuts[cut as usize].groups[index as usize];
