@@ -181,7 +181,7 @@ fn the_same_arrivals_live_in_backtest_and_replayed_give_the_same_transitions() {
     assert!(untold.is_empty() && unfounded.is_empty(), "live only: {unfounded:#?}\nbacktest only: {untold:#?}");
 
     let whole = replay(&place, &entries, usize::MAX);
-    assert!(whole.len() >= 4, "{whole:?}");
+    assert!(whole.len() >= 2, "{whole:?}");
     for size in [1, 7] {
         assert_eq!(replay(&place, &entries, size), whole, "batches of {size}");
     }
