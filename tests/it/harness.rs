@@ -16,8 +16,14 @@ pub(crate) const SOON: Duration = Duration::from_secs(40);
 
 /// Asks again and again until there is an answer.
 #[track_caller]
-pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = clock::monotonic() + SOON;
+pub(crate) fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_at_most(SOON, what, ask)
+}
+
+/// As [`wait_for`], for what takes its time.
+#[track_caller]
+pub(crate) fn wait_at_most<T>(time: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = clock::monotonic() + time;
     loop {
         if let Some(answer) = ask() {
             return answer;
