@@ -160,6 +160,7 @@ fn replay(place: &Place, entries: &[(u64, Entry)], size: usize) -> Vec<String> {
                 }
             }
             Entry::Tick(at) => watch.handle(*offset, Input::Tick(*at), &mut output),
+            Entry::Resume(at) => watch.handle(*offset, Input::Resume(*at), &mut output),
             Entry::Config { .. } => {}
         }
     }
@@ -190,7 +191,7 @@ fn the_same_arrivals_live_in_backtest_and_replayed_give_the_same_transitions() {
 fn arrival(entry: &Entry) -> Option<Timestamp> {
     match entry {
         Entry::Batch { batch, .. } => batch.events.last().map(|event| event.arrival),
-        Entry::Tick(at) => Some(*at),
+        Entry::Tick(at) | Entry::Resume(at) => Some(*at),
         Entry::Config { .. } => None,
     }
 }

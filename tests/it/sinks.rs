@@ -94,7 +94,8 @@ fn everybody_is_told_both_ends_although_every_service_misbehaves() {
         Ok(sinks) => sinks,
         Err(why) => return eprintln!("skipped: {why}"),
     };
-    let fault = |sink: &str, skip: u32, count: u32, fault: Value| json!({"sink": sink, "skip": skip, "count": count, "fault": fault});
+    let fault =
+        |sink: &str, skip: u32, count: u32, fault: Value| json!({"sink": sink, "skip": skip, "count": count, "fault": fault});
     let greylisted = json!({"kind": "reply", "code": 451, "text": "4.7.1 greylisted"});
     let faults = json!({"seed": 7, "rules": [
         fault("slack_webhook", 1, 1, json!({"kind": "status", "status": 429, "retry_after": 2})),
