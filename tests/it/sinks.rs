@@ -25,10 +25,10 @@ struct Sinks {
 
 impl Sinks {
     fn start() -> Result<Self, &'static str> {
-        let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/sinks/sinks.py"));
-        if !script.is_file() {
-            return Err("the fake services are not here");
-        }
+        // Beside the repository, or beside the folder of its worktrees.
+        let places = ["../shared/sinks/sinks.py", "../../shared/sinks/sinks.py"];
+        let mut scripts = places.into_iter().map(|place| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(place));
+        let script = scripts.find(|script| script.is_file()).ok_or("the fake services are not here")?;
         let modules = Command::new("python3").args(["-c", "import aiohttp, aiosmtpd"]).stderr(Stdio::null()).status();
         if !modules.is_ok_and(|status| status.success()) {
             return Err("python3 with aiohttp and aiosmtpd is not here");
