@@ -105,7 +105,7 @@ fn everybody_is_told_both_ends_although_every_service_misbehaves() {
         fault("slack_webhook", 0, 1, json!({"kind": "status", "status": 429, "retry_after": 2})),
         fault("slack_webhook", 1, 1, json!({"kind": "reset", "when": "before"})),
         fault("pagerduty", 0, 1, json!({"kind": "status", "status": 500})),
-        fault("pagerduty", 1, 1, json!({"kind": "lost_ack", "how": "reset"})),
+        fault("pagerduty", 0, 1, json!({"kind": "lost_ack", "how": "reset"})),
         fault("webhook", 0, 1, json!({"kind": "hang", "seconds": 4})),
         fault("webhook", 1, 1, json!({"kind": "lost_ack", "how": "reset"})),
     ]});
