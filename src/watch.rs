@@ -214,8 +214,9 @@ impl Watch {
             Input::Events(batch) => self.take(batch, out),
             Input::Tick(now) => self.advance(now, out),
             Input::Resume(now) => {
-                self.advance(now, out);
+                // First: an absence whose time ran out meanwhile is none.
                 self.state.resumed = now;
+                self.advance(now, out);
             }
             Input::EndOfHistory => self.forget_alerts(),
             Input::End => self.judge_touched(self.newest_arrival(), out),

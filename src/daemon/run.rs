@@ -18,7 +18,7 @@ use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ChannelLabel, QueueLabel, ResultLabel};
-use crate::wal::{CommitOptions, Committer, DirLock, LockError, Wal, WalError, WalOptions, checkpoint};
+use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, WalOptions, checkpoint};
 use crate::watch::{BadCheckpoint, Input, Output, Watch};
 
 use super::data_dir::DataDir;
@@ -116,11 +116,10 @@ impl Daemon {
         let store = Store::open(&data_dir.database())?;
         let desk = Desk::new(live.settings.desk(), store.restore()?, clock::now().millis() as u64);
         let (desk_queue, desk_messages) = channel();
-        let mut task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
+        let task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
         let options = WalOptions::default();
         let (wal, opened) = Wal::open_from(&data_dir.wal(), options, task.next_offset)?;
         tell_damage(&opened);
-        task.resume(clock::now());
 
         let (watch_queue, watch_messages) = watch_task::queue();
         let to_watch = watch_queue.clone();
@@ -130,6 +129,8 @@ impl Daemon {
         let commit = CommitOptions::new(clock::monotonic);
         let (committer, wal) =
             Committer::start(wal, commit, Arc::clone(&metrics), task.arrival, deliver).map_err(StartError::Thread)?;
+        // In the log like all else, and before all else: a later replay must know that nobody was listening.
+        let _failed_is_told_at_the_door = committer.submit(Entry::Resume(clock::now()));
         let positions = task.positions.clone();
         let shared = Arc::new(Shared {
             origin,

@@ -101,6 +101,10 @@ impl WatchTask {
                 self.arrival = self.arrival.max(now);
                 self.watch.handle(offset, Input::Tick(now), &mut self.output);
             }
+            Entry::Resume(now) => {
+                self.arrival = self.arrival.max(now);
+                self.watch.handle(offset, Input::Resume(now), &mut self.output);
+            }
             Entry::Config { .. } => {
                 if let Some(config) = self.pending.take() {
                     self.watch.set_config(config, offset, &mut self.output);
@@ -109,14 +113,6 @@ impl WatchTask {
         }
         self.metrics.watch_evaluation_seconds.observe((clock::monotonic() - started).as_secs_f64());
         self.tell(desk);
-    }
-
-    /// The process was away until `now`.
-    pub fn resume(&mut self, now: Timestamp) {
-        self.arrival = self.arrival.max(now);
-        let mut quiet = Output::default();
-        self.watch.handle(self.next_offset, Input::Resume(now), &mut quiet);
-        self.output.transitions.extend(quiet.transitions);
     }
 
     /// Passes on what the core has said.

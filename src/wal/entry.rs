@@ -23,6 +23,8 @@ pub enum Entry {
         /// Hash of the configuration's text.
         hash: u64,
     },
+    /// The process was away until this arrival time.
+    Resume(Timestamp),
 }
 
 impl Entry {
@@ -33,7 +35,7 @@ impl Entry {
                 let positions: usize = positions.iter().map(|(name, at)| name.len() + at.len()).sum();
                 64 + batch.text_bytes() + 128 * batch.events.len() + positions
             }
-            Self::Tick(_) | Self::Config { .. } => 16,
+            Self::Tick(_) | Self::Config { .. } | Self::Resume(_) => 16,
         }
     }
 
@@ -47,7 +49,7 @@ impl Entry {
                     event.arrival = *last;
                 }
             }
-            Self::Tick(at) => {
+            Self::Tick(at) | Self::Resume(at) => {
                 *last = (*at).max(*last);
                 *at = *last;
             }
@@ -59,7 +61,7 @@ impl Entry {
     pub(super) fn is_sound(&self) -> bool {
         match self {
             Self::Batch { batch, .. } => batch.is_sound(),
-            Self::Tick(_) | Self::Config { .. } => true,
+            Self::Tick(_) | Self::Config { .. } | Self::Resume(_) => true,
         }
     }
 }

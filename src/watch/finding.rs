@@ -203,6 +203,11 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
+/// Evidence in nats above the share that a single quiet minute has: what people can compare.
+fn nats(evidence: f64) -> f64 {
+    (evidence.max(1e-300) * crate::stats::WEEK_SECS / 60.0).ln()
+}
+
 pub(super) fn ratio(value: Option<f64>, baseline: Option<f64>) -> Option<f64> {
     value.zip(baseline).filter(|(_, baseline)| *baseline > 0.0).map(|(value, baseline)| value / baseline)
 }
@@ -347,7 +352,7 @@ impl Scene<'_> {
             ratio: ratio(value, Some(look.usual)),
             errors: since.errors as u64,
             views: since.views as u64,
-            evidence: Some((look.evidence.max(1e-300).ln(), bar.ln())),
+            evidence: Some((nats(look.evidence), nats(bar))),
             dispersion: Some(look.phi),
             season: Some(look.season),
             ..Finding::default()

@@ -341,6 +341,31 @@ fn an_alert_that_fires_is_resolved_after_restarts_under_the_same_key() {
 }
 
 #[test]
+fn nothing_is_missed_that_nobody_was_there_to_hear() {
+    let hook = Hook::start();
+    let rules = "rules:\n  - alert: Silent\n    absent: {of: views, for: 4s}\n";
+    let place = Place::new(&to_hook(&hook.url), rules);
+    let daemon = place.start();
+    daemon.send(&[view("/pay")]);
+    daemon.kill();
+    let end = clock::now().secs() + 6;
+    wait_for("the time of the alert", || (clock::now().secs() > end).then_some(()));
+    // Away for longer than the rule waits: at the start, and again when the log is read another time.
+    let daemon = place.start();
+    daemon.send(&[view("/pay")]);
+    daemon.kill();
+    let daemon = place.start();
+    assert!(!daemon.log().contains("alert=Silent"), "{}", daemon.log());
+    daemon.send(&[view("/pay")]);
+    daemon.counts("page=/pay", 3);
+    assert!(hook.heard("Silent").is_empty() && daemon.incidents("firing").is_empty());
+    // Silence from now on is real.
+    hook.wait("Silent", "firing");
+    daemon.send(&[view("/pay")]);
+    hook.wait("Silent", "resolved");
+}
+
+#[test]
 fn secrets_of_the_configuration_show_nowhere() {
     let hook = Hook::start();
     let config = format!(

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ fn delivery(channel: &str, index: usize, notification: Notification) -> Delivery
 }
 
 fn now() -> Timestamp {
-    Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed())
+    Timestamp::from_secs(spiked::daemon::clock::now().secs())
 }
 
 async fn attempt(integration: Integration, delivery: &Delivery) -> AttemptResult {

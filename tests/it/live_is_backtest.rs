@@ -13,7 +13,7 @@ use spiked::watch::{Input, Output, Watch};
 use crate::daemon::to_hook;
 use crate::harness::{Hook, Place, error, run, times, view, wait_for};
 
-const RULES: &str = r#"
+const RULES: &str = r"
 rules:
   - alert: Frequent
     where: {page: /pay}
@@ -27,7 +27,7 @@ rules:
     spike: {of: error_rate, false_alarms: 1 per 1d}
   - alert: New
     first_seen: {of: error, false_alarms: 1 per page per day}
-"#;
+";
 
 /// Two days and a half up to some minutes ago: a view every 30 s, an error in every 50th.
 fn history() -> String {
@@ -160,6 +160,7 @@ fn replay(place: &Place, entries: &[(u64, Entry)], size: usize) -> Vec<String> {
                 }
             }
             Entry::Tick(at) => watch.handle(*offset, Input::Tick(*at), &mut output),
+            Entry::Resume(at) => watch.handle(*offset, Input::Resume(*at), &mut output),
             Entry::Config { .. } => {}
         }
     }
@@ -190,7 +191,7 @@ fn the_same_arrivals_live_in_backtest_and_replayed_give_the_same_transitions() {
 fn arrival(entry: &Entry) -> Option<Timestamp> {
     match entry {
         Entry::Batch { batch, .. } => batch.events.last().map(|event| event.arrival),
-        Entry::Tick(at) => Some(*at),
+        Entry::Tick(at) | Entry::Resume(at) => Some(*at),
         Entry::Config { .. } => None,
     }
 }
