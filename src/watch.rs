@@ -24,10 +24,10 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::model::limits::{DEDUP_WINDOW, OTHER, SITES};
+use crate::model::limits::{DEDUP_WINDOW, ENVS_PER_SITE, OTHER, SITES};
 use crate::model::series::SeriesKey;
 use crate::model::{Batch, Event, Kind, Outcome, Refusal, Timestamp, Transition};
-use crate::rule::Rule;
+use crate::rule::{Bound, Condition, Rule};
 
 use group::{Group, GroupKey, Hit, RuleState};
 use plan::{Cut, Plan, Signal};
@@ -147,6 +147,15 @@ struct CutState {
     id: u64,
     groups: Vec<Group>,
     index: HashMap<u64, u32>,
+}
+
+/// Whether a rule has something to say of a group to which nothing comes.
+fn judges_silence(rule: &Rule) -> bool {
+    match &rule.condition {
+        Condition::Absent(_) => true,
+        Condition::Threshold(threshold) => matches!(threshold.bound, Bound::Below(_)),
+        Condition::Drop(_) | Condition::Spike(_) | Condition::FirstSeen(_) | Condition::Frequency(_) => false,
+    }
 }
 
 /// A series' place in the cuts. `NO_GROUP`: the group depends on the event.
@@ -285,7 +294,9 @@ impl Watch {
         if let Some(site) = self.state.site_index.get(&hash) {
             return Some(*site);
         }
-        if self.state.sites.len() >= SITES {
+        let name = batch.str(event.site);
+        let envs = self.state.sites.iter().filter(|site| site.name == name).count();
+        if self.state.sites.len() >= SITES || envs >= ENVS_PER_SITE {
             return None;
         }
         let index = self.state.sites.len() as u32;
@@ -421,8 +432,11 @@ impl Watch {
         // Groups of an event's dimensions are bounded like series: beyond, they share one group.
         let full = state.groups.len() >= self.config.series_per_site.saturating_mul(4) && !others.is_empty();
         let (hash, others) = if full {
-            let pooled = others.into_iter().map(|(name, _)| (name, OTHER.to_owned())).collect();
-            (0, pooled)
+            let pooled: Vec<_> = others.into_iter().map(|(name, _)| (name, OTHER.to_owned())).collect();
+            for (name, value) in &pooled {
+                labels.set(name.clone(), value.clone());
+            }
+            (labels.fingerprint(), pooled)
         } else {
             (hash, others)
         };
@@ -468,6 +482,7 @@ impl Watch {
 
     /// Joins series, groups and rules anew after a change of the plan.
     fn relink(&mut self) {
+        let now = self.newest_arrival();
         let mut keys = Vec::with_capacity(self.state.cuts[0].groups.len());
         for group in &self.state.cuts[0].groups {
             let site = &self.state.sites[group.site as usize];
@@ -499,7 +514,11 @@ impl Watch {
                 if group.touched {
                     self.state.touched.push((cut as u32, index as u32));
                 }
-                for (place, rule) in group.rules.iter().enumerate() {
+                for (place, rule) in group.rules.iter_mut().enumerate() {
+                    // A rule that is new to a group looks at it once even if nothing comes: it may be silent already.
+                    if rule.wake.is_none() && !rule.alert.is_firing() && judges_silence(&self.plan.rules[rule.rule]) {
+                        rule.wake = Some(Timestamp::from_secs(now.secs() + 1));
+                    }
                     if let Some(wake) = rule.wake {
                         self.state.deadlines.insert((wake, cut as u32, index as u32, place as u32));
                     }

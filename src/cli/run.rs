@@ -54,6 +54,14 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
+/// The longest that stopping may take.
+const STOP: Duration = Duration::from_secs(30);
+
+#[expect(clippy::exit, reason = "threads that hang cannot be joined")]
+fn exit(code: u8) -> ! {
+    std::process::exit(i32::from(code))
+}
+
 /// Runs a daemon until a signal, or until `until` resolves.
 pub(crate) async fn serve(options: Options, until: impl Future<Output = ()>) -> anyhow::Result<u8> {
     // Signals are heard from the first moment, so that none is answered with the default.
@@ -87,6 +95,10 @@ pub(crate) async fn serve(options: Options, until: impl Future<Output = ()>) -> 
         }
     };
     let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    daemon.stop().await;
+    // A store or disk that hangs must not keep the process: what was acknowledged is in the log.
+    if tokio::time::timeout(STOP, daemon.stop()).await.is_err() {
+        tracing::error!(event = "stop_timed_out", "the next start replays the log");
+        exit(code.max(1));
+    }
     Ok(code)
 }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::ingest::Salts;
@@ -19,6 +19,8 @@ impl DataDir {
     /// Makes the folder if it is not there, readable by its owner alone.
     pub fn create(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        // Also where it was made by somebody else: incidents and messages are nobody else's to read.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         Ok(Self(path.to_owned()))
     }
 
@@ -87,13 +89,13 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = (i64, [u8; 32])>) -> io:
         writeln!(file)?;
     }
     file.sync_all()?;
-    fs::rename(aside, path)
+    fs::rename(aside, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn salts_are_kept_for_two_days_and_then_gone() {

@@ -116,8 +116,11 @@ impl Daemon {
         let store = Store::open(&data_dir.database())?;
         let desk = Desk::new(live.settings.desk(), store.restore()?, clock::now().millis() as u64);
         let (desk_queue, desk_messages) = channel();
-        let task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
+        let mut task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
         let options = WalOptions::default();
+        // Offsets name transitions for ever: they never begin anew while the desk remembers higher ones.
+        let taken = desk.taken().values().map(|id| id.offset + 1).max().unwrap_or(0);
+        task.next_offset = task.next_offset.max(taken);
         let (wal, opened) = Wal::open_from(&data_dir.wal(), options, task.next_offset)?;
         tell_damage(&opened);
 
@@ -178,7 +181,11 @@ impl Daemon {
 
     /// Whether a thread that must not end has ended: then the process must, too.
     pub fn is_broken(&self) -> bool {
-        self.wal.is_finished() || self.watch.is_finished() || self.desk.is_finished() || self.checkpoints.is_finished()
+        self.sources.iter().any(JoinHandle::is_finished)
+            || self.wal.is_finished()
+            || self.watch.is_finished()
+            || self.desk.is_finished()
+            || self.checkpoints.is_finished()
     }
 
     /// Takes nothing new, finishes what was taken, writes a last checkpoint.
@@ -189,6 +196,7 @@ impl Daemon {
         let _gone = self.stop_web.send(true);
         let _ended = self.web.await;
         let shared = Arc::clone(&self.shared);
+        settle_attempts(&shared).await;
         let threads = (self.sources, self.wal, self.watch, self.checkpoints, self.desk);
         let joined = tokio::task::spawn_blocking(move || {
             let (sources, wal, watch, checkpoints, desk) = threads;
@@ -207,6 +215,17 @@ impl Daemon {
         } else {
             tracing::error!(event = "stopped_badly", "a thread had failed; the next start replays the log");
         }
+    }
+}
+
+/// Waits a little for messages that are on their way, so that they need not be sent again.
+async fn settle_attempts(shared: &Shared) {
+    for _ in 0..100 {
+        let flying = shared.read_desk(|desk, _| desk.deliveries().any(|queued| queued.leased.is_some()));
+        if !matches!(tokio::time::timeout(Duration::from_secs(1), flying).await, Ok(Some(true))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -231,6 +250,9 @@ fn restore(
     let is_new = found.is_none();
     let mut task = match found {
         Some(found) => {
+            for damaged in &found.damaged {
+                tracing::error!(event = "checkpoint_damaged", file = %damaged.display(), "an older one is used, more is replayed");
+            }
             let snapshot: Snapshot = postcard::from_bytes(&found.bytes).map_err(|e| BadCheckpoint::new(&e))?;
             let watch = Watch::restore(&snapshot.watch, config)?;
             WatchTask::new(watch, snapshot.positions, snapshot.arrival, found.offset, Arc::clone(metrics))
@@ -243,9 +265,13 @@ fn restore(
     let from = task.next_offset;
     let replayed = clock::monotonic();
     if data_dir.wal().is_dir() {
-        for entry in Wal::replay(&data_dir.wal(), from)? {
+        let mut replay = Wal::replay(&data_dir.wal(), from)?;
+        for entry in replay.by_ref() {
             let (offset, entry) = entry?;
             task.apply(offset, entry, &mut to_desk);
+        }
+        for damage in replay.damages() {
+            tracing::error!(event = "wal_damaged", ?damage, "part of the log cannot be read; the events in it are lost");
         }
     }
     if task.next_offset > from || !is_new {

@@ -180,7 +180,15 @@ impl Group {
     /// Takes note that `shown` was told at `now`. After a resolve only what was never told stays.
     pub fn sent(&mut self, now: Timestamp, reason: Reason, shown: &[u64], standing: &BTreeMap<u64, Standing>) {
         if reason == Reason::Resolve {
-            self.members.retain(|_, m| m.told.is_none());
+            // What fires again, held back by a silence, has its news still to come.
+            let is_on = !self.orphan;
+            self.members.retain(|number, member| {
+                let fires = is_on && standing.get(number).is_some_and(|s| s.firing);
+                if fires {
+                    *member = Member::default();
+                }
+                fires || member.told.is_none()
+            });
             self.told.clear();
             self.lead = None;
             self.last_sent = None;

@@ -51,6 +51,12 @@ pub const FINGERPRINTS_PER_PAGE: usize = 4096;
 /// Sites and environments that may appear; events of further ones are refused (`limited: sites`).
 pub const SITES: usize = 1000;
 
+/// Environments of one site; events of further ones are refused (`limited: sites`), so that one key cannot use up all sites.
+pub const ENVS_PER_SITE: usize = 32;
+
+/// Ids remembered for one site to drop retries; beyond, the oldest are forgotten before their 15 minutes are over.
+pub const IDS_PER_SITE: usize = 4_000_000;
+
 /// Alerts named in one notification; the rest are counted ("and 14 more").
 pub const ALERTS_PER_NOTIFICATION: usize = 100;
 

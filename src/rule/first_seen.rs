@@ -129,6 +129,7 @@ impl Page {
         by_age.sort_unstable();
         for (_, hash) in by_age.into_iter().filter(|(_, hash)| *hash != keep).take(FINGERPRINTS_PER_PAGE / 8) {
             self.kinds.remove(&hash);
+            self.candidates.remove(&hash);
         }
     }
 

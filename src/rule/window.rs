@@ -32,7 +32,9 @@ pub struct Measured {
 /// A metric over the window of `secs` seconds that ends at `now`.
 pub fn measure(sight: &Sight, of: &Metric, now: Timestamp, secs: i64) -> Measured {
     let tally = sight.ring.sum(now, secs);
-    let sessions = sight.sessions.since(Timestamp::from_secs(now.secs() - secs));
+    let from = Timestamp::from_secs(now.secs() - secs);
+    let needs_sessions = matches!(of, Metric::SessionErrorRate | Metric::AffectedSessions);
+    let sessions = if needs_sessions && sight.sessions.can_judge(from) { sight.sessions.since(from) } else { None };
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let value = match of {
         Metric::ErrorRate => share(tally.errors, tally.views),

@@ -184,6 +184,8 @@ impl Wal {
         self.failed = true;
         self.buffer.clear();
         self.next_offset = self.synced_offset;
+        // Their senders are told that these were not kept: a crash before `recover` must not bring them back.
+        let _tried_again_by_recover = self.file.set_len(self.synced_bytes);
     }
 
     /// Whether the last write failed and [`recover`](Self::recover) has not succeeded since.

@@ -1,6 +1,7 @@
 //! Judgement: the touched groups of a second, the deadlines that have come, first-seen errors as they arrive.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +52,13 @@ impl Watch {
         loop {
             let close = (!self.state.touched.is_empty()).then(|| Timestamp::from_secs(self.state.second + 1));
             let wake = self.state.deadlines.first().map(|deadline| deadline.0);
-            let Some(next) = close.into_iter().chain(wake).min().filter(|next| *next <= to) else { break };
+            let hour = self.next_count(to);
+            let Some(next) = close.into_iter().chain(wake).chain(hour).min().filter(|next| *next <= to) else { break };
             if close == Some(next) {
                 self.judge_touched(next, out);
+            }
+            if hour == Some(next) {
+                self.count_groups(next);
             }
             while let Some(&(at, cut, group, place)) = self.state.deadlines.first().filter(|first| first.0 <= next) {
                 self.state.deadlines.remove(&(at, cut, group, place));
@@ -63,9 +68,15 @@ impl Watch {
         if self.state.touched.is_empty() {
             self.state.second = to.secs();
         }
-        if to.secs() / 3600 > self.state.budgets.hour {
-            self.count_groups(to);
+    }
+
+    /// When groups are counted next: at each full hour, but no more than a day of hours is made up for.
+    fn next_count(&self, to: Timestamp) -> Option<Timestamp> {
+        if self.state.sites.is_empty() {
+            return None;
         }
+        let hour = (self.state.budgets.hour + 1).max(to.secs() / 3600 - 24);
+        Some(Timestamp::from_secs(hour * 3600))
     }
 
     /// Judges every touched group, in the order in which they were touched.
@@ -213,7 +224,9 @@ impl Watch {
                 (holds, Cause::Window { measured, secs: frequency.within.as_secs() as i64 })
             }
             Condition::Absent(absent) => {
-                let last = group.view_seen.max(self.state.resumed);
+                // While it fires, only what was missed ends it: a restart brought nothing back.
+                let fires = state.alert.is_firing();
+                let last = if fires { group.view_seen } else { group.view_seen.max(self.state.resumed) };
                 let holds = absent_holds(absent, last, now);
                 slides = (!holds).then(|| last + absent.over);
                 (Some(holds), Cause::Silence { last, secs: absent.over.as_secs() as i64 })
@@ -289,7 +302,8 @@ impl Watch {
                 continue;
             }
             self.say_new_error(cut, index, place, batch, event, out);
-            self.set_wake(cut, index, place, Some(now + std::time::Duration::from_secs(RESOLVE_SECS as u64)), now);
+            let wake = self.novelty_wake(cut, index, place);
+            self.set_wake(cut, index, place, wake, now);
         }
     }
 
@@ -300,12 +314,18 @@ impl Watch {
         let is_over = |open: &OpenError| now.secs() - open.seen.secs() >= RESOLVE_SECS;
         let (over, open): (Vec<_>, Vec<_>) = std::mem::take(&mut novelty.open).into_iter().partition(is_over);
         novelty.open = open;
-        let next = novelty.open.iter().map(|open| open.seen).min();
         for error in over {
             self.say_error_gone(cut, index, place, &error, now, out);
         }
-        let own = next.map(|seen| seen + std::time::Duration::from_secs(RESOLVE_SECS as u64));
+        let own = self.novelty_wake(cut, index, place);
         self.set_wake(cut, index, place, own, now);
+    }
+
+    /// When the first of the told errors may be over.
+    fn novelty_wake(&self, cut: u32, index: u32, place: usize) -> Option<Timestamp> {
+        let state = &self.state.cuts[cut as usize].groups[index as usize].rules[place];
+        let first = state.novelty.as_ref()?.open.iter().map(|open| open.seen).min()?;
+        Some(first + Duration::from_secs(RESOLVE_SECS as u64))
     }
 
     /// Counts the groups that rules share their budget with, once an hour.

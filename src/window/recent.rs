@@ -5,8 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Timestamp;
+use crate::model::limits::IDS_PER_SITE;
 
-/// Remembers 64-bit hashes for a fixed time of arrival. Exact; its size is that of the traffic with ids in that time.
+/// Remembers 64-bit hashes for a fixed time of arrival. Exact up to [`IDS_PER_SITE`]; beyond, the oldest are forgotten sooner.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Recent {
     seen: HashMap<u64, i64>,
@@ -17,7 +18,7 @@ impl Recent {
     /// Whether `hash` was seen in the last `keep_ms` milliseconds; remembers it if not.
     pub fn is_repeat(&mut self, now: Timestamp, hash: u64, keep_ms: i64) -> bool {
         while let Some(&(at, old)) = self.order.front() {
-            if at + keep_ms > now.millis() {
+            if at + keep_ms > now.millis() && self.order.len() < IDS_PER_SITE {
                 break;
             }
             self.order.pop_front();

@@ -13,18 +13,22 @@ use crate::model::Timestamp;
 /// Sessions kept for one series.
 pub const SAMPLE_MAX: usize = 1024;
 
+/// Fewer sampled sessions in a window than this say too little when not all are kept.
+const SAMPLE_JUDGED_MIN: usize = 30;
+
 /// Sessions are forgotten when they were not seen for this long.
 const KEEP_SECS: i64 = 25 * 3600;
 
 /// One error of a session counts as evidence once in this time.
 const UNIT_SECS: i64 = 3600;
 
+/// Sessions whose last unit of evidence is remembered; beyond, those whose unit is oldest are forgotten first.
+const UNITS_MAX: usize = 4096;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Visit {
     view: i64,
     error: i64,
-    unit: i64,
-    fresh: i64,
 }
 
 /// The sessions of one series.
@@ -34,36 +38,52 @@ pub struct Sessions {
     /// Only hashes whose lowest `thin` bits are zero are kept.
     thin: u32,
     swept: i64,
+    /// When a session's errors (and views) counted last. Apart from the sample: one client in a loop is one client however many
+    /// others there are.
+    units: BTreeMap<(u64, bool), i64>,
 }
 
 impl Sessions {
     /// Notes a view or an error of a session at event time `at`. Says whether it counts as evidence: the first of this session
-    /// within an hour. A session that is not in the sample always counts: there are so many that one cannot weigh much.
+    /// within an hour.
     pub fn note(&mut self, at: Timestamp, session: u64, is_error: bool) -> bool {
-        if self.thin > 0 && session.trailing_zeros() < self.thin {
-            return true;
-        }
         let secs = at.secs();
+        let counts = self.is_unit(secs, session, is_error);
+        if self.thin > 0 && session.trailing_zeros() < self.thin {
+            return counts;
+        }
         let visit = self.visits.entry(session).or_default();
-        let counts = if is_error {
+        if is_error {
             visit.error = visit.error.max(secs);
-            let counts = visit.unit == 0 || (secs - visit.unit).abs() >= UNIT_SECS;
-            if counts {
-                visit.unit = secs;
-            }
-            counts
         } else {
             visit.view = visit.view.max(secs);
-            let counts = visit.fresh == 0 || (secs - visit.fresh).abs() >= UNIT_SECS;
-            if counts {
-                visit.fresh = secs;
-            }
-            counts
-        };
+        }
         if self.visits.len() > SAMPLE_MAX {
             self.shrink(secs);
         }
         counts
+    }
+
+    /// Whether the last unit of this session lies an hour back.
+    fn is_unit(&mut self, secs: i64, session: u64, is_error: bool) -> bool {
+        let last = self.units.entry((session, is_error)).or_insert(i64::MIN / 2);
+        if (secs - *last).abs() < UNIT_SECS {
+            return false;
+        }
+        *last = secs;
+        if self.units.len() > UNITS_MAX {
+            let mut times: Vec<i64> = self.units.values().copied().collect();
+            times.sort_unstable();
+            let oldest_kept = times[UNITS_MAX / 4].max(secs - UNIT_SECS);
+            self.units.retain(|_, last| *last > oldest_kept);
+        }
+        true
+    }
+
+    /// Whether the sample holds enough of a window's sessions to judge by: all of them, or some dozens.
+    pub fn can_judge(&self, from: Timestamp) -> bool {
+        let from = from.secs();
+        self.thin == 0 || self.visits.values().filter(|visit| visit.view.max(visit.error) >= from).count() >= SAMPLE_JUDGED_MIN
     }
 
     fn shrink(&mut self, now: i64) {
@@ -110,6 +130,17 @@ mod tests {
         assert_eq!(counted, 1);
         assert_eq!(sessions.since(Timestamp::from_secs(0)), Some((1, 1)));
         assert!(sessions.note(Timestamp::from_secs(1000 + 3600), session(1), true));
+    }
+
+    #[test]
+    fn a_client_in_a_loop_is_one_client_among_many() {
+        let mut sessions = Sessions::default();
+        for i in 0..20_000u64 {
+            sessions.note(Timestamp::from_secs(1000 + i as i64 / 20), session(i), false);
+        }
+        let looping = (0..500).filter(|i| sessions.note(Timestamp::from_secs(2000 + i), session(7), true)).count();
+        assert_eq!(looping, 1);
+        assert!(sessions.units.len() <= UNITS_MAX);
     }
 
     #[test]
