@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use crate::desk::{Count, Desk, DeskConfig, Input, Output};
+use crate::model::transition::WITHDRAWN;
 use crate::model::{AttemptResult, Delivery, State, Transition};
 use crate::outbox::End;
 use crate::store::Store;
@@ -93,7 +94,7 @@ impl DeskTask {
         let over = self.desk.incidents().filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
         over.map(|incident| {
             id.number += 1;
-            let reason = "its rule was removed or changed while spiked was not running".to_owned();
+            let reason = format!("{WITHDRAWN} while spiked was not running");
             Transition { id, at: now, state: State::Resolved, reason, ..incident.firing.clone() }
         })
         .collect()

@@ -56,7 +56,7 @@ async fn try_reload(shared: &Shared) -> Result<String, String> {
     let errors = loaded.diagnostics.iter().filter(|found| found.is_error()).count();
     let mut answer = said(&loaded.diagnostics);
     if errors > 0 {
-        answer.push_str(&format!("\n{kept} rules keep their last good version"));
+        answer.push_str(&format!("\nrules that keep their last good version: {kept}"));
         return Err(answer);
     }
     Ok(if answer.is_empty() { "reloaded".to_owned() } else { answer })

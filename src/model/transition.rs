@@ -47,6 +47,9 @@ impl State {
     }
 }
 
+/// How the reason of a resolve begins that no number has brought about: nobody knows whether the trouble is over.
+pub const WITHDRAWN: &str = "its rule was removed or changed";
+
 /// An alert began to fire, or was resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
@@ -81,6 +84,11 @@ pub struct Transition {
 }
 
 impl Transition {
+    /// Whether this resolve only says that nobody looks any more.
+    pub fn is_withdrawn(&self) -> bool {
+        self.reason.starts_with(WITHDRAWN)
+    }
+
     /// The alert's identity: rule and group. One open firing at a time for each.
     pub fn key(&self) -> u64 {
         self.group.clone().with("alertname", self.alert.clone()).fingerprint()

@@ -71,7 +71,7 @@ pub fn tell(notification: &Notification, audience: &Audience) -> Story {
     let title = if !own_title.is_empty() && !facts.business() {
         if over { format!("Over: {own_title}") } else { own_title }
     } else {
-        title(&facts, over, total)
+        title(&facts, over, total, &sites(notification))
     };
     let fact = match facts.over() {
         Some(phrase) if over => phrase,
@@ -131,10 +131,20 @@ pub fn annotations(notification: &Notification) -> (Labels, Vec<String>) {
     (rendered.collect(), errors)
 }
 
-fn title(facts: &Facts, over: bool, total: usize) -> String {
+/// The site that all alerts are on, or how many there are.
+fn sites(notification: &Notification) -> String {
+    let mut sites: Vec<&str> = notification.alerts.iter().map(|alert| alert.firing.group.get("site")).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    match sites[..] {
+        [site] => foreign::name(site),
+        _ => format!("{} sites", sites.len()),
+    }
+}
+
+fn title(facts: &Facts, over: bool, total: usize, site: &str) -> String {
     let place = facts.place();
     if total > 5 {
-        let site = facts.label("site");
         let on = if site.is_empty() { String::new() } else { format!(" on {site}") };
         return if over { format!("Over: {total} alerts{on}") } else { format!("{total} alerts at once{on}") };
     }

@@ -361,6 +361,10 @@ impl<'a> Facts<'a> {
     /// Section 1 when it is over: when, how long, back at what, and the totals.
     pub(super) fn over(&self) -> Option<Phrase> {
         let resolved = self.alert.resolved.as_ref()?;
+        if resolved.is_withdrawn() {
+            let phrase = Phrase::new().strong(format!("No longer watched since {}", self.time(resolved.at)));
+            return Some(phrase.plain(": its rule was removed or changed. Whether it is over is not known."));
+        }
         let lasted = numbers::duration(resolved.at.since(self.firing().began));
         let back = match (self.kind(), self.measure().1) {
             (Kind::New, _) => "It no longer appears".to_string(),

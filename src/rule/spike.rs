@@ -93,7 +93,9 @@ impl SpikeState {
 /// The rule's gates on the estimate since `began`.
 pub fn gates_pass(rule: &Spike, look: &Look, since: Since) -> bool {
     let rate = since.errors / since.views.max(1.0);
-    since.errors >= rule.min_errors as f64 && since.views >= rule.min_views as f64 && rate >= rule.min_ratio * look.usual
+    // Errors whose views nobody counts have no rate, whatever their number: `frequency` is for them.
+    let views_min = rule.min_views.max(1) as f64;
+    since.errors >= rule.min_errors as f64 && since.views >= views_min && rate >= rule.min_ratio * look.usual
 }
 
 #[cfg(test)]

@@ -106,13 +106,12 @@ impl Watch {
         let scene = self.scene(cut, index, place);
         let began = said.as_ref().map_or(now, |said| said.began);
         let tally = scene.group.ring.sum_since(began);
-        let sessions = scene.group.sessions.since(began);
         let mut finding = Finding { metric: scene.metric(), errors: tally.errors, views: tally.views, ..Finding::default() };
         finding.value = match &scene.rule.condition {
             Condition::Drop(_) => scene.views_a_minute(tally.views, began, now),
             _ => share(tally.errors, tally.views),
         };
-        finding.sessions = sessions.map(|(_, affected)| affected);
+        finding.sessions = scene.affected(began, tally.errors);
         finding.baseline = said.as_ref().and_then(|said| said.baseline);
         finding.ratio = ratio(finding.value, finding.baseline);
         finding.chart = scene.chart(now);
@@ -332,7 +331,7 @@ impl Scene<'_> {
             Cause::Fell(fall) => self.drop_finding(now, fall),
             Cause::Again => unreachable!("`say_firing` has replaced it"),
         };
-        finding.sessions = self.group.sessions.since(began).map(|(_, affected)| affected);
+        finding.sessions = self.affected(began, finding.errors);
         finding.deploy = self.site.release_before(&self.group.key.page, began);
         finding.funnel = self.funnel_place();
         finding.chart = self.chart(now);
@@ -439,6 +438,12 @@ impl Scene<'_> {
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
         found.into_iter().take(FACETS_MAX).map(|(_, facet)| facet).collect()
+    }
+
+    /// Sessions with an error since a time, where errors are what it is about. A sample that holds none of them is no proof of none.
+    fn affected(&self, began: Timestamp, errors: u64) -> Option<u64> {
+        let sessions = self.group.sessions.since(began).map(|(_, affected)| affected).filter(|_| errors > 0)?;
+        Some(sessions.max(1))
     }
 
     fn why_over(&self) -> &'static str {

@@ -9,6 +9,7 @@ use chrono::{Offset, TimeZone};
 
 use crate::alert::state::{AlertState, Edge};
 use crate::model::event::SCRIPT_ERROR;
+use crate::model::transition::WITHDRAWN;
 use crate::model::{Batch, Event, Timestamp};
 use crate::rule::detector::{Counts, Detector, Look};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
@@ -379,6 +380,7 @@ impl Watch {
 
     /// Says the end of alerts whose rules are not in the new plan.
     pub(super) fn retire(&mut self, plan: &super::Plan, now: Timestamp, out: &mut Output) {
+        let said = out.transitions.len();
         let kept: Vec<u64> = plan.rules.iter().map(Rule::condition_id).collect();
         let mut gone = Vec::new();
         for (cut, state) in self.state.cuts.iter().enumerate() {
@@ -402,6 +404,9 @@ impl Watch {
                     self.say_error_gone(cut, index, place, &error, now, out);
                 }
             }
+        }
+        for transition in &mut out.transitions[said..] {
+            WITHDRAWN.clone_into(&mut transition.reason);
         }
     }
 
