@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::demo::config::RULES;
 use super::say;
 
-const FILES: [(&str, &str); 4] = [
-    ("spiked.yaml", crate::config::DEFAULT_YAML),
-    ("rules/shop.yaml", include_str!("../../rules/shop.yaml")),
-    ("rules/first-seen.yaml", include_str!("../../rules/first-seen.yaml")),
-    ("rules/traffic.yaml", include_str!("../../rules/traffic.yaml")),
-];
+fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("spiked.yaml", crate::config::DEFAULT_YAML)].into_iter().chain(RULES)
+}
 
 /// Arguments of `spiked init`.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,10 +22,10 @@ pub struct InitArgs {
 
 /// Writes the files; none is overwritten.
 pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
-    if let Some(there) = FILES.iter().map(|(name, _)| args.folder.join(name)).find(|path| path.exists()) {
+    if let Some(there) = files().map(|(name, _)| args.folder.join(name)).find(|path| path.exists()) {
         bail!("{} is there already; nothing was written", there.display());
     }
-    for (name, text) in FILES {
+    for (name, text) in files() {
         write(&args.folder.join(name), text)?;
     }
     say(&format!("wrote spiked.yaml and rules/ to {}; next: `spiked check`, then `spiked run`", args.folder.display()));

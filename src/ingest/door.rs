@@ -85,11 +85,6 @@ impl Door {
         }
     }
 
-    /// Puts other salts in force: at midnight.
-    pub fn set_salts(&mut self, salts: Salts) {
-        self.salts = salts;
-    }
-
     /// Appends the event to the batch, and the error of a failed request after it; or says why not and leaves the batch alone.
     pub fn push(
         &self,

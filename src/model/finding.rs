@@ -64,7 +64,7 @@ pub struct Finding {
     pub views: u64,
     /// Distinct sessions with an error since `began`; `None` where sessions are unknown.
     pub sessions: Option<u64>,
-    /// Evidence in nats that was there, and what was needed.
+    /// Evidence that was there, and what was needed, in nats above the share of a single quiet minute.
     pub evidence: Option<(f64, f64)>,
     /// Over-dispersion of the noise (1: Poisson).
     pub dispersion: Option<f64>,

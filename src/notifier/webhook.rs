@@ -10,7 +10,7 @@ use super::http::{self, Clients};
 use crate::config;
 use crate::model::{AlertView, AttemptResult, Labels, Notification, Reason, State, Timestamp};
 use crate::render::story::{annotations, link};
-use crate::render::{Audience, Story};
+use crate::render::{Audience, Story, tell};
 
 /// Alertmanager's zero time: the alert has not ended.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
@@ -18,8 +18,7 @@ const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 /// The body. `max_alerts` 0 means all. `plain` is not needed: there is no shorter form that a program could read.
 pub fn payload(notification: &Notification, story: &Story, audience: &Audience, max_alerts: usize) -> Value {
     let shown = if max_alerts == 0 { notification.alerts.len() } else { max_alerts.min(notification.alerts.len()) };
-    let alerts: Vec<Value> =
-        notification.alerts[..shown].iter().map(|alert| alert_json(notification, alert, story, audience)).collect();
+    let alerts: Vec<Value> = notification.alerts[..shown].iter().map(|alert| alert_json(notification, alert, audience)).collect();
     let kind = match notification.reason {
         Reason::Fire => "incident.opened",
         Reason::Update => "incident.updated",
@@ -27,7 +26,7 @@ pub fn payload(notification: &Notification, story: &Story, audience: &Audience, 
         Reason::Resolve => "incident.resolved",
     };
     let all_labels: Vec<Labels> = notification.alerts.iter().map(labels).collect();
-    let all_notes: Vec<Labels> = notification.alerts.iter().map(|alert| notes(notification, alert, story)).collect();
+    let all_notes: Vec<Labels> = notification.alerts.iter().map(|alert| notes(notification, alert, audience)).collect();
     json!({
         "type": kind,
         "timestamp": notification.at.to_string(),
@@ -57,23 +56,23 @@ fn labels(alert: &AlertView) -> Labels {
 }
 
 /// The rule's annotations with their templates filled in; a rule without a summary gets the default words.
-fn notes(notification: &Notification, alert: &AlertView, story: &Story) -> Labels {
-    let one = Notification { alerts: vec![alert.clone()], ..notification.clone() };
+fn notes(notification: &Notification, alert: &AlertView, audience: &Audience) -> Labels {
+    let one = Notification { alerts: vec![alert.clone()], truncated: 0, ..notification.clone() };
     let (mut notes, _) = annotations(&one);
     if !notes.contains("summary") {
-        notes.set("summary", story.line.clone());
+        notes.set("summary", tell(&one, audience).line);
     }
     notes
 }
 
-fn alert_json(notification: &Notification, alert: &AlertView, story: &Story, audience: &Audience) -> Value {
+fn alert_json(notification: &Notification, alert: &AlertView, audience: &Audience) -> Value {
     let (transition, finding) = (&alert.firing, &alert.firing.finding);
     let ended = alert.resolved.as_ref().map(|resolved| resolved.at.to_string());
     let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
     json!({
         "status": alert.state().as_str(),
         "labels": labels(alert),
-        "annotations": notes(notification, alert, story),
+        "annotations": notes(notification, alert, audience),
         "startsAt": transition.at.to_string(),
         "endsAt": if alert.state() == State::Resolved { ended.as_deref().unwrap_or(NOT_ENDED) } else { NOT_ENDED },
         "generatorURL": link(notification, audience),

@@ -14,6 +14,7 @@ use crate::rule::{Condition, Rule, SeverityChoice};
 
 use super::drop::{Fall, WholeSite};
 use super::group::{Group, OpenError, Said, Slice};
+use super::judge::zone_secs;
 use super::site::Site;
 use super::{Output, SitePlan, Watch};
 
@@ -96,7 +97,7 @@ impl Watch {
         let group = &self.state.cuts[cut as usize].groups[index as usize];
         let stream = group.rules[place].spike.first().unwrap_or(Stream::Whole);
         let secs = now.secs_f64();
-        let look = stream_of(group, stream).map(|detector| detector.show(secs, 0.0));
+        let look = stream_of(group, stream).map(|detector| detector.show(secs, self.zone_secs(group.site, now)));
         let quiet = Look { evidence: 0.0, usual: 0.0, usual_range: (0.0, 0.0), phi: 1.0, season: 1.0, over: None };
         Cause::Spike { stream, look: look.unwrap_or(quiet), bar: 1.0 }
     }
@@ -109,7 +110,12 @@ impl Watch {
         let mut finding = Finding { metric: scene.metric(), errors: tally.errors, views: tally.views, ..Finding::default() };
         finding.value = match &scene.rule.condition {
             Condition::Drop(_) => scene.views_a_minute(tally.views, began, now),
-            _ => share(tally.errors, tally.views),
+            _ => match finding.metric {
+                Metric::ErrorRate | Metric::SessionErrorRate | Metric::Conversion => share(tally.errors, tally.views),
+                Metric::Errors => Some(tally.errors as f64),
+                Metric::Views | Metric::Track(_) => Some(tally.views as f64),
+                Metric::AffectedSessions => scene.affected(began, tally.errors).map(|affected| affected as f64),
+            },
         };
         finding.sessions = scene.affected(began, tally.errors);
         finding.baseline = said.as_ref().and_then(|said| said.baseline);
@@ -309,7 +315,8 @@ impl Scene<'_> {
         if self.whole_site.is_some() {
             return Vec::new();
         }
-        let usual = |at: Timestamp| self.group.detector.as_ref().and_then(|d| d.usual(at.secs_f64(), 0.0));
+        let usual =
+            |at: Timestamp| self.group.detector.as_ref().and_then(|d| d.usual(at.secs_f64(), zone_secs(self.plan.time_zone, at)));
         self.group
             .ring
             .steps(now, CHART.0, CHART.1)

@@ -125,10 +125,7 @@ impl Watch {
     pub(super) fn zone_secs(&self, site: u32, now: Timestamp) -> f64 {
         let name = &self.state.sites[site as usize].name;
         let zone = self.config.sites.get(name).unwrap_or(&self.config.default_site).time_zone;
-        if zone == chrono_tz::UTC {
-            return 0.0;
-        }
-        f64::from(zone.offset_from_utc_datetime(&now.utc().naive_utc()).fix().local_minus_utc())
+        zone_secs(zone, now)
     }
 
     /// Lets the detectors of a group look, and every spike rule consider what they saw.
@@ -490,6 +487,14 @@ fn budget_of(rule: &Rule) -> Option<&crate::rule::FalseAlarms> {
         Condition::FirstSeen(c) => Some(&c.false_alarms),
         Condition::Frequency(_) | Condition::Threshold(_) | Condition::Absent(_) => None,
     }
+}
+
+/// Seconds that a zone is ahead of UTC.
+pub(super) fn zone_secs(zone: chrono_tz::Tz, at: Timestamp) -> f64 {
+    if zone == chrono_tz::UTC {
+        return 0.0;
+    }
+    f64::from(zone.offset_from_utc_datetime(&at.utc().naive_utc()).fix().local_minus_utc())
 }
 
 fn shares_budget(rule: &Rule) -> bool {

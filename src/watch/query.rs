@@ -108,9 +108,4 @@ impl Watch {
         });
         found.map(|group| group.ring.steps(now, step_secs, count)).unwrap_or_default()
     }
-
-    /// When each site and environment was last heard of.
-    pub fn sites_seen(&self) -> Vec<(String, String, Timestamp)> {
-        self.state.sites.iter().map(|site| (site.name.clone(), site.env.clone(), site.seen)).collect()
-    }
 }

@@ -44,7 +44,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Notes a view or an error of a session at event time `at`. Says whether it counts as evidence: the first of this session
+    /// Notes a view or an error of a session at event time `at`. Says whether it counts as evidence: a session's first
     /// within an hour.
     pub fn note(&mut self, at: Timestamp, session: u64, is_error: bool) -> bool {
         let secs = at.secs();
@@ -64,7 +64,7 @@ impl Sessions {
         counts
     }
 
-    /// Whether the last unit of this session lies an hour back.
+    /// Whether the session's last unit lies an hour back.
     fn is_unit(&mut self, secs: i64, session: u64, is_error: bool) -> bool {
         let last = self.units.entry((session, is_error)).or_insert(i64::MIN / 2);
         if (secs - *last).abs() < UNIT_SECS {
