@@ -13,6 +13,7 @@ mod config;
 mod daemon;
 mod delivery;
 mod fakes;
+mod false_alarms;
 mod harness;
 mod live_is_backtest;
 mod reference;
