@@ -10,17 +10,20 @@
 //! is measured. Times are medians of five runs. Ratios can be compared between machines, nanoseconds cannot.
 //!
 //! Memory is the growth of the resident set by all detectors, with the allocator's overhead; beside it stand the size of the
-//! struct and of its checkpoint. Allocations are not counted: that needs unsafe code, which this crate forbids.
+//! struct and of its checkpoint. Each row is measured in a process of its own. Allocations are not counted: that needs unsafe
+//! code, which this crate forbids.
 #![allow(clippy::print_stdout, reason = "a bench prints its tables")]
 
 #[path = "../sim/chance.rs"]
+#[allow(dead_code, reason = "traffic needs more kinds of chance than a bench")]
 mod chance;
+#[allow(dead_code, reason = "each bench uses its part")]
 mod measure;
 
 use std::hint::black_box;
 
 use chance::Chance;
-use measure::{Order, Zipf, counting, median, resident, sizes, timed};
+use measure::{Zipf, counting, in_own_process, median, one, resident, sizes, timed};
 use spiked::rule::detector::{Counts, Detector};
 
 /// 2026-03-02T00:00:00Z.
@@ -35,38 +38,30 @@ const VIEWS: f64 = 20.0;
 const RATE: f64 = 0.01;
 const PHI: f64 = 1.5;
 
-/// What was measured for one size and order.
-struct Cost {
-    series: usize,
-    order: Order,
-    line: f64,
-    counting: f64,
-    bytes: f64,
-    checkpoint: f64,
-}
+/// In which order series get their lines: one after the other, or the k-th in a share of 1/k.
+const ORDERS: [&str; 2] = ["round-robin", "Zipf"];
 
 fn main() {
+    if let Some(words) = one() {
+        let series = words[0].parse().expect("the number of series");
+        cost(series, words[1] == "Zipf");
+        return;
+    }
     println!("a detector is {} bytes, what it points to aside\n", size_of::<Detector>());
     println!("| series | order | ns a line | counting, ns a line | ratio | resident bytes a series | checkpoint bytes |");
     println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: |");
     for series in sizes(&[1, 1_000, 10_000, 100_000]) {
-        for order in [Order::RoundRobin, Order::Zipf] {
-            let cost = cost(series, order);
-            println!(
-                "| {} | {:?} | {:.0} | {:.1} | {:.1} | {:.0} | {:.0} |",
-                cost.series,
-                cost.order,
-                cost.line,
-                cost.counting,
-                cost.line / cost.counting,
-                cost.bytes,
-                cost.checkpoint
-            );
+        for order in ORDERS {
+            let found = in_own_process(&[series.to_string(), order.to_owned()]);
+            let [line, counting, bytes, checkpoint] = found[..] else { panic!("four numbers, not {found:?}") };
+            let ratio = line / counting;
+            println!("| {series} | {order} | {line:.0} | {counting:.1} | {ratio:.1} | {bytes:.0} | {checkpoint:.0} |");
         }
     }
 }
 
-fn cost(series: usize, order: Order) -> Cost {
+/// Measures and prints: nanoseconds a line, the same for counting alone, resident bytes a series, bytes of a checkpoint.
+fn cost(series: usize, zipf: bool) {
     let mut chance = Chance::new(1, series as u64, 0);
     let lines: Vec<Counts> = (0..4_096).map(|_| line(&mut chance)).collect();
     let before = resident();
@@ -79,14 +74,10 @@ fn cost(series: usize, order: Order) -> Cost {
         }
     }
     let bytes = (resident() - before).max(0.0) / series as f64;
-    let checkpoint = postcard::to_stdvec(&detectors[0]).map_or(0, |bytes| bytes.len()) as f64;
-    let zipf = Zipf::new(series);
+    let checkpoint = postcard::to_stdvec(&detectors[0]).map_or(0, |bytes| bytes.len());
+    let law = Zipf::new(series);
     let count = LINES.max(series);
-    let order_of = |place: usize, chance: &mut Chance| match order {
-        Order::RoundRobin => place % series,
-        Order::Zipf => zipf.draw(chance),
-    };
-    let places: Vec<usize> = (0..count).map(|place| order_of(place, &mut chance)).collect();
+    let places: Vec<usize> = (0..count).map(|place| if zipf { law.draw(&mut chance) } else { place % series }).collect();
     let runs = (0..RUNS).map(|_| {
         let took = timed(|| {
             for (turn, place) in places.iter().enumerate() {
@@ -96,13 +87,13 @@ fn cost(series: usize, order: Order) -> Cost {
             }
         });
         minute += 1 + count / series;
-        took.as_nanos() as f64 / count as f64
+        took / count as f64
     });
     let line = median(runs.collect());
     let key = |place: usize| (place as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let keys: Vec<u64> = places.iter().map(|place| key(*place)).collect();
     let known: Vec<u64> = (0..series).map(key).collect();
-    Cost { series, order, line, counting: counting(&keys, &known), bytes, checkpoint }
+    println!("{line} {} {bytes} {checkpoint}", counting(&keys, &known));
 }
 
 fn line(chance: &mut Chance) -> Counts {

@@ -2,6 +2,7 @@
 //! full measurement is `cargo bench --bench false_alarms`.
 
 #[path = "../sim/mod.rs"]
+#[allow(dead_code, reason = "the bench needs more of it")]
 mod sim;
 
 use sim::chance::Chance;
@@ -11,14 +12,15 @@ use sim::trial::{RULES, budgeted, world};
 
 const SEED: u64 = 20_260_302;
 const ALPHA: f64 = 0.1;
+const WEEKS: f64 = 20.0;
 
-/// Twice the budget is what is promised; a run as small as this may show as many alarms as that promise gives once in a thousand.
+/// Twice the budget is what is promised; a run as small as this fails only where chance does not explain that there are more.
 #[test]
 fn clean_traffic_costs_about_the_budget() {
     let budgets = [budgeted(ALPHA)];
     let mut tallies = [Tally::default(); RULES.len()];
     let mut told = String::new();
-    for which in world(SEED, 12.0, None).into_iter().filter(|which| CLASSES[which.class].promised) {
+    for which in world(SEED, WEEKS, None).into_iter().filter(|which| CLASSES[which.class].promised) {
         let trial = which.run(SEED, &budgets);
         for (rule, tally) in tallies.iter_mut().enumerate() {
             let alarms = trial.alarms.iter().filter(|alarm| alarm.rule == rule);
@@ -29,8 +31,7 @@ fn clean_traffic_costs_about_the_budget() {
         }
     }
     for (tally, rule) in tallies.iter().zip(RULES) {
-        let most = poisson_interval((bound(ALPHA) * tally.weeks).ceil() as u64, 0.998).1;
-        assert!(tally.alarms as f64 <= most, "{rule}: {tally:?}, at most {most:.1} alarms may be\n{told}");
+        assert!(!tally.exceeds(bound(ALPHA)), "{rule}: {tally:?} at a budget of {ALPHA}\n{told}");
     }
 }
 

@@ -17,8 +17,9 @@ use super::class::{DAY, Effect, HOUR, Traits};
 const BASE_MS: i64 = 1_772_409_600_000;
 /// A page's error rate never exceeds this.
 const RATE_MAX: f64 = 0.9;
-/// The share of lines that is late where lines are, by how many seconds on average, and at most.
-const LATE: (f64, f64, f64) = (0.2, 60.0, 300.0);
+/// The share of lines that is late where lines are, by how many seconds on average, and at most: what is later is not counted, and
+/// at the very limit a view would not be, while its error is.
+const LATE: (f64, f64, f64) = (0.2, 60.0, 295.0);
 /// Milliseconds before the end of its line at which views, and errors, are stamped.
 const STAMP_MS: (i64, i64) = (2, 1);
 /// Minutes of a day.
@@ -117,7 +118,8 @@ impl Series {
         let end = (self.clock + 60.0 * f64::from(minutes)).min(self.traits.secs);
         while self.clock < end {
             self.next_line();
-            let until = if self.clock < self.traits.secs { self.millis(self.clock) } else { i64::MAX };
+            // What is still on its way at the end is not waited for: time would pass without traffic.
+            let until = self.millis(self.clock);
             while let Some(Reverse((arrival, _, line))) = self.waiting.peek().filter(|line| line.0.0 < until) {
                 batch.events.push(self.event(*arrival, line));
                 self.waiting.pop();
@@ -170,7 +172,8 @@ impl Series {
         let end = self.millis(self.clock);
         for (kind, count, before) in [(VIEW, people + robots, STAMP_MS.0), (ERROR, errors, STAMP_MS.1)] {
             if count > 0 {
-                self.wait(end - before + delay, Line { at: end - before, kind, slice, count: count as u32, session: 0 });
+                // A client sends its views and errors together.
+                self.wait(end - STAMP_MS.1 + delay, Line { at: end - before, kind, slice, count: count as u32, session: 0 });
             }
         }
     }
