@@ -121,6 +121,8 @@ pub struct Watch {
     /// Names the transitions of the input at hand.
     offset: u64,
     number: u32,
+    /// What the streams of the group at hand showed: kept, so that a look costs no allocation.
+    looks: Vec<judge::Seen>,
 }
 
 /// All that a checkpoint holds.
@@ -196,7 +198,7 @@ impl Watch {
             resumed: Timestamp::default(),
             budgets: judge::Budgets::default(),
         };
-        let mut watch = Self { config, plan, state, offset: 0, number: 0 };
+        let mut watch = Self { config, plan, state, offset: 0, number: 0, looks: Vec::new() };
         watch.set_alphas();
         watch
     }

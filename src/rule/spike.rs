@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Spike;
-use super::detector::{Look, Since};
+use super::detector::{Look, Over, Since};
 use crate::stats::shiryaev_roberts::threshold;
 
 /// The share of a group's budget that its slices have together.
@@ -36,6 +36,8 @@ pub struct SpikeState {
     fired: Vec<Stream>,
     /// Streams that were left behind by an alert that is over.
     echoes: Vec<Stream>,
+    /// Whether the last alert ended because what it told of is the new usual.
+    new_usual: bool,
 }
 
 /// Thresholds on the evidence for a group and for each of its slices, for a budget of `alpha` false alarms per week.
@@ -48,7 +50,10 @@ pub fn thresholds(alpha: f64, slices: usize) -> (f64, f64) {
 
 impl SpikeState {
     /// Notes that a stream is over.
-    pub fn over(&mut self, stream: Stream) {
+    pub fn over(&mut self, stream: Stream, why: Over) {
+        if self.lead == Some(stream) || stream == Stream::Whole {
+            self.new_usual = why == Over::NewUsual;
+        }
         self.fired.retain(|fired| *fired != stream);
         self.echoes.retain(|echo| *echo != stream);
         self.lead = self.lead.filter(|lead| *lead != stream);
@@ -57,7 +62,7 @@ impl SpikeState {
     /// Considers one stream. Whether it crosses now (and had not before).
     pub fn consider(&mut self, rule: &Spike, stream: Stream, look: &Look, since: Since, threshold: f64) -> bool {
         let known = self.fired.contains(&stream) || self.echoes.contains(&stream);
-        if known || look.evidence <= threshold || !gates_pass(rule, look, since) {
+        if known || look.recurs || look.evidence <= threshold || !gates_pass(rule, look, since) {
             return false;
         }
         self.fired.push(stream);
@@ -84,6 +89,11 @@ impl SpikeState {
         self.lead.or_else(|| self.fired.first().copied())
     }
 
+    /// Whether the last alert ended because it lasted so long that it is the new usual.
+    pub fn is_new_usual(&self) -> bool {
+        self.new_usual
+    }
+
     /// Forgets what has fired.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -92,10 +102,11 @@ impl SpikeState {
 
 /// The rule's gates on the estimate since `began`.
 pub fn gates_pass(rule: &Spike, look: &Look, since: Since) -> bool {
-    let rate = since.errors / since.views.max(1.0);
+    // A client in a loop is one client: what is counted here is what the evidence counts.
+    let rate = since.units / since.views.max(1.0);
     // Errors whose views nobody counts have no rate, whatever their number: `frequency` is for them.
     let views_min = rule.min_views.max(1) as f64;
-    since.errors >= rule.min_errors as f64 && since.views >= views_min && rate >= rule.min_ratio * look.usual
+    since.units >= rule.min_errors as f64 && since.views >= views_min && rate >= rule.min_ratio * look.usual
 }
 
 #[cfg(test)]
@@ -128,8 +139,9 @@ mod tests {
 
     #[test]
     fn gates_hold_back_what_is_not_worth_waking_for() {
-        let look = Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, over: None };
-        let passes = |errors, views| gates_pass(&rule(), &look, Since { began: 0.0, errors, views });
+        let look =
+            Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let passes = |errors, views| gates_pass(&rule(), &look, Since { began: 0.0, errors, units: errors, views });
         assert!(passes(5.0, 100.0));
         assert!(!passes(4.0, 20.0), "too few errors");
         assert!(!passes(5.0, 400.0), "too small a rise");
@@ -138,32 +150,34 @@ mod tests {
 
     #[test]
     fn fires_once_for_each_stream_and_holds_until_all_are_over() {
-        let look = Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, over: None };
-        let since = Since { began: 0.0, errors: 50.0, views: 100.0 };
+        let look =
+            Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let since = Since { began: 0.0, errors: 50.0, units: 50.0, views: 100.0 };
         let mut state = SpikeState::default();
         assert!(state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
         assert!(!state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
         assert!(state.consider(&rule(), Stream::Whole, &look, since, 1e3));
         state.lead_with(Stream::Slice(1, 7));
-        state.over(Stream::Whole);
+        state.over(Stream::Whole, Over::Back);
         assert!(state.holds(|_| 5.0), "the slice that raised it is not over");
-        state.over(Stream::Slice(1, 7));
+        state.over(Stream::Slice(1, 7), Over::Back);
         assert!(!state.holds(|_| 5.0));
     }
 
     #[test]
     fn an_echo_neither_holds_the_alert_nor_raises_it_again() {
-        let look = Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, over: None };
-        let since = Since { began: 0.0, errors: 50.0, views: 100.0 };
+        let look =
+            Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let since = Since { began: 0.0, errors: 50.0, units: 50.0, views: 100.0 };
         let mut state = SpikeState::default();
         assert!(state.consider(&rule(), Stream::Whole, &look, since, 1e3));
         assert!(state.consider(&rule(), Stream::Slice(4, 9), &look, since, 1e3));
         state.lead_with(Stream::Whole);
-        state.over(Stream::Whole);
+        state.over(Stream::Whole, Over::Back);
         assert!(state.holds(|_| 0.5), "the slice does not lean towards its end");
         assert!(!state.holds(|_| 2.5));
         assert!(!state.consider(&rule(), Stream::Slice(4, 9), &look, since, 1e3));
-        state.over(Stream::Slice(4, 9));
+        state.over(Stream::Slice(4, 9), Over::Back);
         assert!(state.consider(&rule(), Stream::Slice(4, 9), &look, since, 1e3), "what comes after its end is news");
     }
 }

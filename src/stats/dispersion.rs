@@ -24,6 +24,8 @@ const UNKNOWN_NOISE: (f64, f64) = (0.09, 2.0);
 const CAUTION: f64 = 0.3;
 /// Fewer pairs than this: the kind of noise is not known yet.
 const KNOWN_PAIRS: f64 = 10.0;
+/// Fewer pairs than this: even the size of clusters is a guess.
+const GUESSED_PAIRS: f64 = 3.0;
 
 /// Noise of a single line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,9 +35,9 @@ pub struct LineNoise {
     s2: f64,
     y0: f64,
     y1: f64,
-    previous: (f64, f64),
-    phi: f64,
-    square: f64,
+    previous: (f32, f32),
+    phi: f32,
+    square: f32,
 }
 
 impl Default for LineNoise {
@@ -48,12 +50,13 @@ impl LineNoise {
     /// Learns a line against its neighbour. `elapsed` is the time since the line before.
     pub fn learn(&mut self, line: &Line, elapsed: f64) {
         let (errors, mean) = (f64::from(line.errors), f64::from(line.predicted));
-        let (errors0, mean0) = self.previous;
+        let (errors0, mean0) = (f64::from(self.previous.0), f64::from(self.previous.1));
         if mean0 > 0.0 {
+            let (phi, square) = (self.phi(), f64::from(self.square));
             let sum = mean + mean0;
             let v = mean * mean0 / sum;
             let d = (errors * mean0 - errors0 * mean) / sum;
-            let y = (d * d).min(36.0 * (self.phi * v + self.square * v * v) + CAP_FLOOR) / v;
+            let y = (d * d).min(36.0 * (phi * v + square * v * v) + CAP_FLOOR) / v;
             let w = v / (1.0 + v);
             let fade = decay(elapsed, HALF_LIFE);
             self.pairs = PRIOR_PAIRS + (self.pairs - PRIOR_PAIRS) * fade + w;
@@ -62,10 +65,11 @@ impl LineNoise {
             self.y0 = PRIOR_SQUARES + (self.y0 - PRIOR_SQUARES) * fade + w * y;
             self.y1 = self.y1 * fade + w * y * v;
             let spread = self.pairs * self.s2 - self.s1 * self.s1 + self.pairs * RIDGE;
-            self.square = (self.pairs * self.y1 - self.s1 * self.y0).max(0.0) / spread;
-            self.phi = ((self.y0 - self.square * self.s1) / self.pairs).max(1.0);
+            let square = (self.pairs * self.y1 - self.s1 * self.y0).max(0.0) / spread;
+            self.square = square as f32;
+            self.phi = ((self.y0 - square * self.s1) / self.pairs).max(1.0) as f32;
         }
-        self.previous = (errors, mean);
+        self.previous = (line.errors, line.predicted);
     }
 
     /// The next line has no neighbour: something was left out between.
@@ -76,18 +80,23 @@ impl LineNoise {
     /// φ for a line of this mean, with what is not known about the noise.
     pub fn phi_for(&self, mean: f64) -> f64 {
         let (prior, weight) = UNKNOWN_NOISE;
-        let square = self.square + prior * weight / (self.pairs - PRIOR_PAIRS + weight);
-        (self.phi + square * mean) * (1.0 + CAUTION * (2.0 / (self.pairs + 1.0)).sqrt())
+        let square = f64::from(self.square) + prior * weight / (self.pairs - PRIOR_PAIRS + weight);
+        (self.phi() + square * mean) * (1.0 + CAUTION * (2.0 / (self.pairs + 1.0)).sqrt())
     }
 
     /// φ of small lines, as estimated.
     pub fn phi(&self) -> f64 {
-        self.phi
+        f64::from(self.phi)
     }
 
     /// Whether enough pairs were learned to know what kind of noise this is.
     pub fn is_known(&self) -> bool {
         self.pairs - PRIOR_PAIRS >= KNOWN_PAIRS
+    }
+
+    /// Whether hardly anything was learned: then even the size of clusters is a guess.
+    pub fn is_a_guess(&self) -> bool {
+        self.pairs - PRIOR_PAIRS < GUESSED_PAIRS
     }
 }
 
@@ -105,38 +114,36 @@ const WANDER_PRIOR: (f64, f64) = (0.0025, 4.0);
 /// Wander too small to be told from noise by this many standard errors counts as none.
 const WANDER_DOUBT: f64 = 2.0;
 
-/// Relative wander of the rate over blocks of lines.
+/// Relative wander of the rate over blocks of lines. Single precision is enough for what is an estimate to a tenth at best.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wander {
     kind: Deviation,
-    block_secs: f64,
-    errors: f64,
-    mean: f64,
-    secs: f64,
-    previous: (f64, f64),
-    squares: f64,
-    noise: f64,
-    weight: f64,
-    noise_squares: f64,
-    blocks: f64,
-    sigma: f64,
+    errors: f32,
+    mean: f32,
+    secs: f32,
+    previous: (f32, f32),
+    squares: f32,
+    noise: f32,
+    weight: f32,
+    noise_squares: f32,
+    blocks: f32,
+    sigma: f32,
 }
 
 impl Wander {
     /// Blocks of 20 minutes against their prediction.
     pub fn slow() -> Self {
-        Self::new(Deviation::Prediction, 1200.0)
+        Self::new(Deviation::Prediction)
     }
 
     /// Blocks of 10 minutes against their neighbour.
     pub fn fast() -> Self {
-        Self::new(Deviation::Neighbour, 600.0)
+        Self::new(Deviation::Neighbour)
     }
 
-    fn new(kind: Deviation, block_secs: f64) -> Self {
+    fn new(kind: Deviation) -> Self {
         Self {
             kind,
-            block_secs,
             errors: 0.0,
             mean: 0.0,
             secs: 0.0,
@@ -146,46 +153,53 @@ impl Wander {
             weight: 0.0,
             noise_squares: 0.0,
             blocks: 0.0,
-            sigma: WANDER_PRIOR.0.sqrt(),
+            sigma: WANDER_PRIOR.0.sqrt() as f32,
         }
     }
 
-    /// Adds a learned line. `phi` is the noise of lines; `uncertainty` the relative variance of the prediction; `counts` is false
-    /// while the prediction is still that of the prior.
-    pub fn learn(&mut self, line: &Line, phi: f64, uncertainty: f64, counts: bool) {
-        self.errors += f64::from(line.errors);
-        self.mean += f64::from(line.predicted);
-        self.secs += f64::from(line.secs);
-        if self.secs < self.block_secs {
+    /// Adds a learned line, `elapsed` seconds after the one before. `phi` is the noise of lines; `uncertainty` the relative variance
+    /// of the prediction; `counts` is false while the prediction is still that of the prior.
+    pub fn learn(&mut self, line: &Line, elapsed: f64, phi: f64, uncertainty: f64, counts: bool) {
+        self.errors += line.errors;
+        self.mean += line.predicted;
+        self.secs += elapsed as f32;
+        let block_secs = if self.kind == Deviation::Prediction { 1200.0 } else { 600.0 };
+        if self.secs < block_secs {
             return;
         }
-        let (errors0, mean0) = self.previous;
-        if mean0 > 0.0 && self.mean > 0.0 {
-            let fade = decay(self.secs, HALF_LIFE);
+        let (errors, mean) = (f64::from(self.errors), f64::from(self.mean));
+        let (errors0, mean0) = (f64::from(self.previous.0), f64::from(self.previous.1));
+        if mean0 > 0.0 && mean > 0.0 {
             let (d, v, noise) = match self.kind {
-                Deviation::Prediction => {
-                    (self.errors - self.mean, self.mean, phi * self.mean + self.mean * self.mean * uncertainty)
-                }
+                Deviation::Prediction => (errors - mean, mean, phi * mean + mean * mean * uncertainty),
                 Deviation::Neighbour => {
-                    let sum = self.mean + mean0;
-                    let v = self.mean * mean0 / sum;
-                    ((self.errors * mean0 - errors0 * self.mean) / sum, v, phi * v)
+                    let sum = mean + mean0;
+                    let v = mean * mean0 / sum;
+                    ((errors * mean0 - errors0 * mean) / sum, v, phi * v)
                 }
             };
             if counts || self.kind == Deviation::Neighbour {
-                let cap = 16.0 * (noise + self.sigma * self.sigma * v * v) + 4.0;
-                self.squares = self.squares * fade + (d * d).min(cap);
-                self.noise = self.noise * fade + noise;
-                self.weight = self.weight * fade + v * v;
-                self.noise_squares = self.noise_squares * fade * fade + 2.0 * noise * noise;
-                self.blocks = self.blocks * fade + 1.0;
+                self.add_block(d, v, noise);
             }
-            let excess = (self.squares - self.noise - WANDER_DOUBT * self.noise_squares.sqrt()).max(0.0) / (self.weight + 1e-9);
+            let excess = f64::from(self.squares - self.noise) - WANDER_DOUBT * f64::from(self.noise_squares).sqrt();
+            let (excess, blocks) = (excess.max(0.0) / (f64::from(self.weight) + 1e-9), f64::from(self.blocks));
             let (prior, prior_blocks) = WANDER_PRIOR;
-            self.sigma = ((excess * self.blocks + prior * prior_blocks) / (self.blocks + prior_blocks)).sqrt();
+            self.sigma = ((excess * blocks + prior * prior_blocks) / (blocks + prior_blocks)).sqrt() as f32;
         }
         self.previous = (self.errors, self.mean);
         (self.errors, self.mean, self.secs) = (0.0, 0.0, 0.0);
+    }
+
+    /// Adds a block's deviation `d` from what is expected, of size `v`, where noise alone gives a variance of `noise`.
+    fn add_block(&mut self, d: f64, v: f64, noise: f64) {
+        let fade = decay(f64::from(self.secs), HALF_LIFE);
+        let cap = 16.0 * (noise + self.sigma() * self.sigma() * v * v) + 4.0;
+        let add = |sum: &mut f32, fade: f64, more: f64| *sum = (f64::from(*sum) * fade + more) as f32;
+        add(&mut self.squares, fade, (d * d).min(cap));
+        add(&mut self.noise, fade, noise);
+        add(&mut self.weight, fade, v * v);
+        add(&mut self.noise_squares, fade * fade, 2.0 * noise * noise);
+        add(&mut self.blocks, fade, 1.0);
     }
 
     /// Starts a new block with no neighbour: something was left out between.
@@ -196,7 +210,7 @@ impl Wander {
 
     /// Relative standard deviation of the rate from block to block.
     pub fn sigma(&self) -> f64 {
-        self.sigma
+        f64::from(self.sigma)
     }
 }
 
@@ -222,7 +236,7 @@ mod tests {
     }
 
     fn line(errors: f64, predicted: f64) -> Line {
-        Line { end: 0.0, secs: 60.0, views: 1000.0, errors: errors as f32, predicted: predicted as f32, season: 1.0 }
+        Line { end: 0, views: 1000.0, errors: errors as f32, predicted: predicted as f32 }
     }
 
     #[test]
@@ -249,9 +263,9 @@ mod tests {
     fn a_rate_that_stands_still_does_not_wander_and_one_that_moves_does() {
         let (mut state, mut still, mut moving) = (3, Wander::slow(), Wander::slow());
         for i in 0..6000 {
-            still.learn(&line(poisson(&mut state, 20.0), 20.0), 1.0, 0.0, true);
+            still.learn(&line(poisson(&mut state, 20.0), 20.0), 60.0, 1.0, 0.0, true);
             let mean = 20.0 * (1.0 + 0.4 * (f64::from(i) / 200.0).sin());
-            moving.learn(&line(poisson(&mut state, mean), 20.0), 1.0, 0.0, true);
+            moving.learn(&line(poisson(&mut state, mean), 20.0), 60.0, 1.0, 0.0, true);
         }
         assert!(still.sigma() < 0.03, "{}", still.sigma());
         assert!((0.2..0.4).contains(&moving.sigma()), "{}", moving.sigma());

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::rule::detector::Look;
 use crate::rule::matcher::glob_matches;
-use crate::rule::spike::Stream;
+use crate::rule::spike::{SpikeState, Stream};
 use crate::rule::window::Measured;
 use crate::rule::{Condition, Rule, SeverityChoice};
 
@@ -98,7 +98,7 @@ impl Watch {
         let stream = group.rules[place].spike.first().unwrap_or(Stream::Whole);
         let secs = now.secs_f64();
         let look = stream_of(group, stream).map(|detector| detector.show(secs, self.zone_secs(group.site, now)));
-        let quiet = Look { evidence: 0.0, usual: 0.0, usual_range: (0.0, 0.0), phi: 1.0, season: 1.0, over: None };
+        let quiet = Look { evidence: 0.0, usual: 0.0, usual_range: (0.0, 0.0), phi: 1.0, season: 1.0, recurs: false, over: None };
         Cause::Spike { stream, look: look.unwrap_or(quiet), bar: 1.0 }
     }
 
@@ -125,7 +125,7 @@ impl Watch {
         let lasted = format_duration(std::time::Duration::from_secs(now.since(began).as_secs()));
         let mut transition = scene.transition(State::Resolved, now, began, severity, finding);
         transition.slice = said.map(|said| said.slice).unwrap_or_default();
-        transition.reason = format!("over after {lasted}: {}", scene.why_over());
+        transition.reason = format!("over after {lasted}: {}", scene.why_over(&scene.group.rules[place].spike));
         self.push(transition, out);
     }
 
@@ -453,8 +453,9 @@ impl Scene<'_> {
         Some(sessions.max(1))
     }
 
-    fn why_over(&self) -> &'static str {
+    fn why_over(&self, spike: &SpikeState) -> &'static str {
         match &self.rule.condition {
+            Condition::Spike(_) if spike.is_new_usual() => "it lasted so long that it is the new usual",
             Condition::Spike(_) => "the rate is back at what is usual",
             Condition::Drop(_) if self.is_new_usual() => "it lasted for a day and is the new usual",
             Condition::Drop(_) => "traffic is back",

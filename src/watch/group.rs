@@ -21,6 +21,31 @@ const SLICE_GONE_SECS: u64 = 900;
 /// Sessions (or views) a slice must have shown before it may be named.
 const PEOPLE: usize = crate::model::limits::SLICE_NAMED_SESSIONS_MIN as usize;
 
+/// Events that come this late wait for the end of their minute: bundles bring views first and errors after, seconds apart.
+const LATE_SECS: i64 = 60;
+
+/// Counts that wait to be judged.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Gathered {
+    fresh: Counts,
+    late: Counts,
+}
+
+impl Gathered {
+    fn add(&mut self, counts: &Counts, is_late: bool) {
+        add_counts(if is_late { &mut self.late } else { &mut self.fresh }, counts);
+    }
+
+    /// Takes what is to be judged now.
+    pub(crate) fn take(&mut self, with_late: bool) -> Counts {
+        let mut counts = std::mem::take(&mut self.fresh);
+        if with_late {
+            add_counts(&mut counts, &std::mem::take(&mut self.late));
+        }
+        counts
+    }
+}
+
 /// A group and everything learned about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
@@ -31,7 +56,11 @@ pub(crate) struct Group {
     pub(crate) sessions: Sessions,
     pub(crate) slices: Vec<DimSlices>,
     pub(crate) top_errors: Vec<KnownError>,
-    pub(crate) pending: Counts,
+    pub(crate) pending: Gathered,
+    /// The minute in which the first of the late counts came that wait to be judged.
+    late_minute: Option<i64>,
+    /// Events from before this time are no evidence: they are of before the alert that holds, or of the one that is over.
+    deaf_to: Timestamp,
     /// Views by their minute since the last look, where a `drop` rule wants them.
     pub(crate) minutes: Vec<(i64, f64)>,
     pub(crate) touched: bool,
@@ -116,7 +145,7 @@ pub(crate) struct Slice {
     pub(crate) hash: u32,
     pub(crate) value: String,
     pub(crate) ring: Ring,
-    pub(crate) pending: Counts,
+    pub(crate) pending: Gathered,
     /// Views in all.
     seen: f64,
     /// Views, fading with a half-life of an hour: a new release is seen within minutes.
@@ -154,7 +183,9 @@ impl Group {
             sessions: Sessions::default(),
             slices: Vec::new(),
             top_errors: Vec::new(),
-            pending: Counts::default(),
+            pending: Gathered::default(),
+            late_minute: None,
+            deaf_to: Timestamp(i64::MIN),
             minutes: Vec::new(),
             touched: false,
             sliced: 0,
@@ -187,14 +218,45 @@ impl Group {
         if hit.views > 0 {
             self.view_seen = now;
         }
-        let counts = Counts { views: tries, units, errors: hit.errors as f64 };
-        add_counts(&mut self.pending, &counts);
+        let mut counts = Counts { views: tries, units, errors: hit.errors as f64 };
+        if event.at < self.deaf_to {
+            counts = Counts::default();
+        }
+        let is_late = now.secs() - event.at.secs() >= LATE_SECS;
+        if is_late {
+            self.late_minute.get_or_insert(now.secs().div_euclid(60));
+        }
+        self.pending.add(&counts, is_late);
         if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
             self.add_minute(event.at, hit.views as f64);
         }
-        self.add_slices(hit, &counts);
+        self.add_slices(hit, &counts, is_late);
         if is_error {
             self.note_error(hit);
+        }
+    }
+
+    /// Whether late counts are to be judged at `now`.
+    pub(crate) fn takes_late(&mut self, now: Timestamp) -> bool {
+        self.late_minute.take_if(|minute| now.secs().div_euclid(60) > *minute).is_some()
+    }
+
+    /// When late counts are to be judged, if any wait.
+    pub(crate) fn late_wake(&self) -> Option<Timestamp> {
+        self.late_minute.map(|minute| Timestamp::from_secs((minute + 1) * 60))
+    }
+
+    /// What happened before this time is no evidence from now on.
+    pub(crate) fn be_deaf_to(&mut self, time: Timestamp) {
+        self.deaf_to = self.deaf_to.max(time);
+    }
+
+    /// Drops what waits to be judged.
+    pub(crate) fn drop_pending(&mut self) {
+        self.late_minute = None;
+        self.pending = Gathered::default();
+        for slice in self.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices) {
+            slice.pending = Gathered::default();
         }
     }
 
@@ -206,7 +268,7 @@ impl Group {
         }
     }
 
-    fn add_slices(&mut self, hit: &Hit, counts: &Counts) {
+    fn add_slices(&mut self, hit: &Hit, counts: &Counts, is_late: bool) {
         for (dim, text) in hit.event.dims.iter().enumerate() {
             if text.is_empty() {
                 continue;
@@ -223,7 +285,7 @@ impl Group {
             slice.ring.add(now, hit.event.at, hit.views, hit.errors);
             slice.weigh(now, hit.views as f64);
             slice.meet(hit.event);
-            add_counts(&mut slice.pending, counts);
+            slice.pending.add(counts, is_late);
         }
     }
 
@@ -334,7 +396,7 @@ impl DimSlices {
             hash,
             value: if hash == 0 { OTHER.to_owned() } else { value.to_owned() },
             ring: Ring::default(),
-            pending: Counts::default(),
+            pending: Gathered::default(),
             seen: 0.0,
             weight: 0.0,
             weighed: now,

@@ -11,7 +11,7 @@ use crate::alert::state::{AlertState, Edge};
 use crate::model::event::SCRIPT_ERROR;
 use crate::model::transition::WITHDRAWN;
 use crate::model::{Batch, Event, Timestamp};
-use crate::rule::detector::{Counts, Detector, Look};
+use crate::rule::detector::{Detector, Look, Over, Since};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
 use crate::rule::spike::{Stream, thresholds};
 use crate::rule::window::{Measured, Sight, absent_holds, frequency_holds, threshold_holds};
@@ -37,11 +37,12 @@ pub(super) struct Budgets {
     alphas: Vec<f64>,
 }
 
-/// The strongest stream of a group for one rule, if it crosses.
-struct Crossing {
+/// What one stream of a group showed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
     stream: Stream,
     look: Look,
-    score: f64,
+    since: Since,
 }
 
 impl Watch {
@@ -98,10 +99,7 @@ impl Watch {
         if wants_spike {
             self.judge_spike(cut, index, now, out);
         } else {
-            group.pending = Counts::default();
-            for slice in group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices) {
-                slice.pending = Counts::default();
-            }
+            group.drop_pending();
         }
         for place in 0..self.state.cuts[cut as usize].groups[index as usize].rules.len() {
             let state = &self.state.cuts[cut as usize].groups[index as usize].rules[place];
@@ -130,82 +128,123 @@ impl Watch {
 
     /// Lets the detectors of a group look, and every spike rule consider what they saw.
     fn judge_spike(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
+        let mut looks = std::mem::take(&mut self.looks);
+        looks.clear();
+        let quiet = self.look(cut, index, now, &mut looks);
+        let rules = self.state.cuts[cut as usize].groups[index as usize].rules.len();
+        for place in 0..rules {
+            let group = &self.state.cuts[cut as usize].groups[index as usize];
+            if matches!(self.plan.rules[group.rules[place].rule].condition, Condition::Spike(_)) {
+                if !looks.is_empty() {
+                    self.consider_looks(cut, index, place, now, &looks, &quiet, out);
+                }
+                let late = self.state.cuts[cut as usize].groups[index as usize].late_wake();
+                self.set_wake(cut, index, place, late, now);
+            }
+        }
+        self.looks = looks;
+    }
+
+    /// Lets the detectors of a group look at what came, the whole first. Returns streams whose traffic is gone.
+    fn look(&mut self, cut: u32, index: u32, now: Timestamp, looks: &mut Vec<Seen>) -> Vec<Stream> {
         let secs = now.secs_f64();
         let site = self.state.cuts[cut as usize].groups[index as usize].site;
         let zone = self.zone_secs(site, now);
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         let deploy = self.state.sites[site as usize].deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
+        let with_late = group.takes_late(now);
+        let counts = group.pending.take(with_late);
+        if counts.views + counts.units == 0.0 {
+            return Vec::new();
+        }
         group.open_slices(now);
-        let counts = std::mem::take(&mut group.pending);
         let detector = group.detector.get_or_insert_with(|| Box::new(Detector::new(secs)));
-        let mut looks = vec![(Stream::Whole, detector.look(secs, counts, zone, deploy), detector.since())];
+        looks.push(Seen { stream: Stream::Whole, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
         for of_dim in &mut group.slices {
             for slice in &mut of_dim.slices {
-                let counts = std::mem::take(&mut slice.pending);
+                let counts = slice.pending.take(with_late);
                 if let Some(detector) = slice.detector.as_mut().filter(|_| counts.views + counts.units > 0.0) {
                     let stream = Stream::Slice(of_dim.dim, slice.hash);
-                    looks.push((stream, detector.look(secs, counts, zone, deploy), detector.since()));
+                    looks.push(Seen { stream, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
                 }
             }
         }
+        group.abandon_slices(now)
+    }
+
+    /// One spike rule considers what was seen.
+    #[expect(clippy::too_many_arguments, reason = "where, when, what was seen, and where to say it")]
+    fn consider_looks(
+        &mut self,
+        cut: u32,
+        index: u32,
+        place: usize,
+        now: Timestamp,
+        looks: &[Seen],
+        quiet: &[Stream],
+        out: &mut Output,
+    ) {
+        let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         let slices = group.watched_slices();
-        let quiet: Vec<Stream> = group.abandon_slices(now);
-        for place in 0..group.rules.len() {
-            let group = &mut self.state.cuts[cut as usize].groups[index as usize];
-            let state = &mut group.rules[place];
-            let rule = &self.plan.rules[state.rule];
-            let Condition::Spike(spike) = &rule.condition else { continue };
-            let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
-            let was_firing = state.spike.first().is_some();
-            let mut crossing: Option<Crossing> = None;
-            for stream in &quiet {
-                state.spike.over(*stream);
-            }
-            for (stream, look, since) in &looks {
-                if look.over.is_some() {
-                    state.spike.over(*stream);
-                    continue;
+        let state = &mut group.rules[place];
+        let rule = &self.plan.rules[state.rule];
+        let Condition::Spike(spike) = &rule.condition else { return };
+        let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
+        let bar_of = |stream| if stream == Stream::Whole { whole } else { slice };
+        let was_firing = state.spike.first().is_some();
+        for stream in quiet {
+            state.spike.over(*stream, Over::Back);
+        }
+        // What recurs on the page recurs in its slices.
+        let recurs = looks[0].look.recurs;
+        let mut crossing: Option<&Seen> = None;
+        for seen in looks {
+            if let Some(why) = seen.look.over {
+                state.spike.over(seen.stream, why);
+            } else if !recurs && state.spike.consider(spike, seen.stream, &seen.look, seen.since, bar_of(seen.stream)) {
+                let score = |seen: &Seen| seen.look.evidence / bar_of(seen.stream);
+                if crossing.is_none_or(|best| score(seen) > score(best)) {
+                    crossing = Some(seen);
                 }
-                let bar = if *stream == Stream::Whole { whole } else { slice };
-                if state.spike.consider(spike, *stream, look, *since, bar) {
-                    let score = look.evidence / bar;
-                    if crossing.as_ref().is_none_or(|best| score > best.score) {
-                        crossing = Some(Crossing { stream: *stream, look: *look, score });
-                    }
-                    fire_stream(group_detector(&mut group.detector, &mut group.slices, *stream), secs);
-                }
+                fire_stream(group_detector(&mut group.detector, &mut group.slices, seen.stream), now.secs_f64());
             }
-            if let Some(best) = crossing.as_ref().filter(|_| !was_firing) {
-                state.spike.lead_with(best.stream);
+        }
+        if let Some(best) = crossing.filter(|_| !was_firing) {
+            state.spike.lead_with(best.stream);
+        }
+        let (detector, of_dims) = (&group.detector, &group.slices);
+        let calm = |stream| stream_in(detector.as_deref(), of_dims, stream).map_or(f64::INFINITY, Detector::calm);
+        let holds = state.spike.holds(calm);
+        let best = *crossing.unwrap_or(&looks[0]);
+        match state.alert.step(now, Some(holds), rule.hold, rule.keep_firing) {
+            Some(Edge::Fire) => {
+                group.be_deaf_to(Timestamp::from_secs(best.since.began as i64));
+                let cause = Cause::Spike { stream: best.stream, look: best.look, bar: bar_of(best.stream) };
+                self.say_firing(cut, index, place, now, cause, out);
             }
-            let (detector, of_dims) = (&group.detector, &group.slices);
-            let calm = |stream| stream_in(detector.as_deref(), of_dims, stream).map_or(f64::INFINITY, Detector::calm);
-            let holds = Some(state.spike.holds(calm));
-            let edge = state.alert.step(now, holds, rule.hold, rule.keep_firing);
-            self.note_wake(cut, index, place, now);
-            match edge {
-                Some(Edge::Fire) => {
-                    let best = crossing.map_or((Stream::Whole, looks[0].1), |c| (c.stream, c.look));
-                    let bar = if best.0 == Stream::Whole { whole } else { slice };
-                    let cause = Cause::Spike { stream: best.0, look: best.1, bar };
-                    self.say_firing(cut, index, place, now, cause, out);
-                }
-                Some(Edge::Resolve) => self.say_resolved(cut, index, place, now, out),
-                None => {}
+            Some(Edge::Resolve) => {
+                group.be_deaf_to(now);
+                self.say_resolved(cut, index, place, now, out);
             }
+            None => {}
         }
     }
 
     /// Judges one rule of a group, spikes aside: at the end of a second that touched it, or at its deadline.
     fn judge_rule(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
+        let late_wake = group.late_wake();
         let state = &mut group.rules[place];
         let rule = &self.plan.rules[state.rule];
         let sight = Sight { ring: &group.ring, sessions: &group.sessions, site_seen: self.state.sites[group.site as usize].seen };
-        let mut slides = None;
+        let mut slides: Option<Timestamp> = None;
         let (holds, cause) = match &rule.condition {
             Condition::Spike(_) => {
-                // Judged with the looks; here only `for` and `keep_firing_for` run on.
+                // Judged with the looks; here only `for` and `keep_firing_for` run on, and late counts have waited long enough.
+                if late_wake.is_some_and(|wake| wake <= now) {
+                    return self.judge_spike(cut, index, now, out);
+                }
+                slides = late_wake;
                 (Some(state.spike.first().is_some()), Cause::Again)
             }
             Condition::Drop(_) => return self.judge_drop(cut, index, place, &[], now, out),
@@ -257,10 +296,6 @@ impl Watch {
             self.state.deadlines.insert((wake, cut, index, place as u32));
         }
         state.wake = wake;
-    }
-
-    fn note_wake(&mut self, cut: u32, index: u32, place: usize, now: Timestamp) {
-        self.set_wake(cut, index, place, None, now);
     }
 
     /// First-seen rules look at each error as it arrives.
@@ -413,7 +448,7 @@ impl Watch {
         self.forget_site_drops();
         for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
             group.touched = false;
-            group.pending = Counts::default();
+            group.drop_pending();
             group.minutes.clear();
             let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
             for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {

@@ -1,0 +1,84 @@
+//! What comes again at its time: a nightly batch, a weekend. It is told once, and again only when it is higher or longer.
+
+use serde::{Deserialize, Serialize};
+
+use super::Detector;
+use super::firing::Firing;
+use crate::stats::WEEK_SECS;
+
+const DAY_SECS: f64 = 86_400.0;
+/// Episodes remembered; a new one takes the place of the oldest.
+const EPISODES: usize = 4;
+/// An episode may come again for so many days.
+const DAYS_MAX: f64 = 8.0;
+/// It begins within an eighth of its length of the time of day, within these bounds: schedules are exact, weekends are not.
+const PUNCTUAL_SECS: (f64, f64) = (900.0, 10_800.0);
+/// It is the same while it is not this many times as high …
+const HIGHER: f64 = 2.0;
+/// … nor this many times as long, and a little.
+const LONGER: f64 = 1.5;
+const LONGER_SECS: f64 = 900.0;
+/// Nats above one minute's share of a week at which it is worth asking.
+const ASK_NATS: f64 = 8.0;
+
+/// Past episodes of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Episodes([Episode; EPISODES]);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Episode {
+    /// On the site's own clock, seconds since the epoch.
+    began: f64,
+    lasted: f32,
+    /// Errors over views. Not a ratio to what is usual: that includes more and more of it.
+    rate: f32,
+}
+
+impl Episode {
+    /// Whether something that began at `began` and fails at `rate` at `now` is this one again.
+    fn is_again(&self, began: f64, now: f64, rate: f64) -> bool {
+        let lasted = f64::from(self.lasted);
+        now - began <= LONGER * lasted + LONGER_SECS && rate <= HIGHER * f64::from(self.rate) && self.is_at_the_same_time(began)
+    }
+
+    fn is_at_the_same_time(&self, began: f64) -> bool {
+        let days = ((began - self.began) / DAY_SECS).round();
+        let late = (began - self.began - days * DAY_SECS).abs();
+        let punctual = (f64::from(self.lasted) / 8.0).clamp(PUNCTUAL_SECS.0, PUNCTUAL_SECS.1);
+        self.began > 0.0 && (1.0..=DAYS_MAX).contains(&days) && late <= punctual
+    }
+}
+
+impl Detector {
+    /// Notes an episode that has ended. `local` is now on the site's own clock.
+    pub(super) fn remember(&mut self, local: f64, firing: &Firing) {
+        let lasted = self.seen - firing.began;
+        let new = Episode { began: local - lasted, lasted: lasted as f32, rate: firing.rate() as f32 };
+        let Episodes(known) = &mut **self.episodes.get_or_insert_default();
+        let same = known.iter().position(|old| old.is_at_the_same_time(new.began));
+        let oldest = || (0..EPISODES).min_by(|a, b| known[*a].began.total_cmp(&known[*b].began)).unwrap_or(0);
+        let place = same.unwrap_or_else(oldest);
+        let old = known[place];
+        // What came again keeps its largest size: one weak night does not make the next a surprise.
+        known[place] = match same {
+            Some(_) => Episode { lasted: new.lasted.max(old.lasted), rate: new.rate.max(old.rate), ..new },
+            None => new,
+        };
+    }
+
+    /// Whether the trouble that builds up is one that came at this time before. If so the stream holds still until it is over,
+    /// and learns it as a season.
+    pub(super) fn weigh_recurrence(&mut self, now: f64, zone_secs: f64) -> bool {
+        let Some(episodes) = &self.episodes else { return false };
+        if self.is_firing() || self.total.ln() < (60.0 / WEEK_SECS).ln() + ASK_NATS {
+            return self.firing.as_ref().is_some_and(|firing| !firing.told);
+        }
+        let since = self.since();
+        let rate = since.units / since.views.max(1.0);
+        let again = episodes.0.iter().any(|old| old.is_again(since.began + zone_secs, now + zone_secs, rate));
+        if again && self.firing.is_none() {
+            self.firing = Some(Box::new(Firing::new(now, &since, false)));
+        }
+        again
+    }
+}
