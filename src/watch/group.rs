@@ -8,7 +8,8 @@ use crate::model::limits::{OTHER, SLICES_PER_DIM};
 use crate::model::{Batch, Dim, Event, Labels, Timestamp};
 use crate::rule::detector::{Counts, Detector};
 use crate::rule::spike::{SpikeState, Stream};
-use crate::window::{Ring, Sessions};
+use crate::rule::release::{Newcomer, Trials};
+use crate::window::{Ring, Sessions, Visited};
 
 use super::drop::DropState;
 
@@ -68,6 +69,7 @@ pub(crate) struct RuleState {
     pub(crate) spike: SpikeState,
     pub(crate) novelty: Option<Box<Novelty>>,
     pub(crate) drop: Option<Box<DropState>>,
+    pub(crate) release: Option<Box<Trials>>,
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
     /// What was said when it began to fire, for the resolve.
@@ -143,6 +145,9 @@ pub(crate) struct Hit<'a> {
     pub(crate) errors: u64,
     /// Count sessions instead of events (`of: session_error_rate`).
     pub(crate) by_session: bool,
+    /// Its release, if that is new to the site.
+    pub(crate) newcomer: Option<&'a Newcomer>,
+    pub(crate) visit: Visited,
 }
 
 impl Group {
@@ -193,6 +198,7 @@ impl Group {
             self.add_minute(event.at, hit.views as f64);
         }
         self.add_slices(hit, &counts);
+        self.add_trials(hit, &counts);
         if is_error {
             self.note_error(hit);
         }
@@ -271,6 +277,15 @@ impl Group {
             .map(|(weight, known)| TopError { count: share(weight), ..known.error.clone() })
             .filter(|top| top.count > 0)
             .collect()
+    }
+
+    /// Errors by fingerprint hash and count, the most frequent first, with counts of at most `errors` in all.
+    pub(crate) fn named(&self, kinds: &[(u64, u64)], errors: u64, most: usize) -> Vec<TopError> {
+        let known = |(hash, count): &(u64, u64)| {
+            let known = self.top_errors.iter().find(|known| known.hash == *hash)?;
+            Some(TopError { count: (*count).min(errors), ..known.error.clone() })
+        };
+        kinds.iter().filter_map(known).take(most).collect()
     }
 
     /// Opens detectors for slices that have become large enough, where a detector is wanted. Once a minute is enough.
@@ -403,6 +418,7 @@ impl RuleState {
             spike: SpikeState::default(),
             novelty: None,
             drop: None,
+            release: None,
             wake: None,
             said: None,
         }
