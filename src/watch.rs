@@ -156,11 +156,9 @@ fn judges_silence(rule: &Rule) -> bool {
     match &rule.condition {
         Condition::Absent(_) => true,
         Condition::Threshold(threshold) => matches!(threshold.bound, Bound::Below(_)),
-        Condition::Drop(_)
-        | Condition::Spike(_)
-        | Condition::FirstSeen(_)
-        | Condition::Frequency(_)
-        | Condition::Release(_) => false,
+        Condition::Drop(_) | Condition::Spike(_) | Condition::FirstSeen(_) | Condition::Frequency(_) | Condition::Release(_) => {
+            false
+        }
     }
 }
 

@@ -105,8 +105,13 @@ fn check_compares(check: &mut Check<'_>, map: &Map<'_>, common: &Common) {
         && !only.exclude
         && !only.glob.contains('*')
     {
-        let hint = format!("write for example `release: \"{}*\"`, or leave it out", only.glob.split('@').next().unwrap_or_default());
-        check.error_hint(map.get("where").unwrap_or(here), "`where` lets one release through, so there is nothing to compare", hint);
+        let hint =
+            format!("write for example `release: \"{}*\"`, or leave it out", only.glob.split('@').next().unwrap_or_default());
+        check.error_hint(
+            map.get("where").unwrap_or(here),
+            "`where` lets one release through, so there is nothing to compare",
+            hint,
+        );
     }
 }
 

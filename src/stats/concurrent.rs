@@ -64,14 +64,17 @@ impl Pair {
             return mine * (p1 / p0).ln() + theirs * ((1.0 - p1) / (1.0 - p0)).ln();
         }
         let size = self.mean / (self.phi - 1.0);
-        rising(mine, size * p1) - rising(mine, size * p0) + rising(theirs, size * (1.0 - p1))
-            - rising(theirs, size * (1.0 - p0))
+        rising(mine, size * p1) - rising(mine, size * p0) + rising(theirs, size * (1.0 - p1)) - rising(theirs, size * (1.0 - p0))
     }
 }
 
 /// ln Γ(count + size) − ln Γ(size); as a sum for small counts.
 fn rising(count: f64, size: f64) -> f64 {
-    if count < 8.0 { (0..count as u32).map(|i| (size + f64::from(i)).ln()).sum() } else { ln_gamma(count + size) - ln_gamma(size) }
+    if count < 8.0 {
+        (0..count as u32).map(|i| (size + f64::from(i)).ln()).sum()
+    } else {
+        ln_gamma(count + size) - ln_gamma(size)
+    }
 }
 
 /// Evidence that the first stream fails more often.

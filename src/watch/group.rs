@@ -7,8 +7,8 @@ use crate::model::finding::TopError;
 use crate::model::limits::{OTHER, SLICES_PER_DIM};
 use crate::model::{Batch, Dim, Event, Labels, Timestamp};
 use crate::rule::detector::{Counts, Detector};
-use crate::rule::spike::{SpikeState, Stream};
 use crate::rule::release::{Newcomer, Trials};
+use crate::rule::spike::{SpikeState, Stream};
 use crate::window::{Ring, Sessions, Visited};
 
 use super::drop::DropState;

@@ -293,8 +293,10 @@ impl Watch {
                 open.seen = now;
                 open.count += u64::from(event.count);
             }
-            let after_deploy =
-                site.releases.deploy_of(&group.key.page).is_some_and(|deploy| (0..1800).contains(&(now.secs() - deploy.at.secs())));
+            let after_deploy = site
+                .releases
+                .deploy_of(&group.key.page)
+                .is_some_and(|deploy| (0..1800).contains(&(now.secs() - deploy.at.secs())));
             let sighting = Sighting {
                 now: now.secs_f64(),
                 fingerprint: error.fingerprint_hash,

@@ -31,8 +31,7 @@ impl Group {
             if let Some(newcomer) = hit.newcomer {
                 trials.meet(newcomer, now);
             }
-            let came =
-                Came { now, at: hit.event.at, hash: text.hash(), release: name, visit: hit.visit, counts: *counts, error };
+            let came = Came { now, at: hit.event.at, hash: text.hash(), release: name, visit: hit.visit, counts: *counts, error };
             trials.count(&came);
         }
     }

@@ -16,6 +16,7 @@ mod fakes;
 mod harness;
 mod live_is_backtest;
 mod reference;
+mod releases;
 mod scenarios;
 mod sinks;
 mod watch_properties;
