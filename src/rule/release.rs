@@ -36,6 +36,8 @@ const SAVED_MAX: f64 = 86_400.0;
 const RATE_HALF_LIFE: f64 = 86_400.0;
 /// Most evidence of one minute while it is not known how errors cluster here (nats).
 const CENSOR: f64 = 3.0;
+/// Evidence above a quiet minute's share at which nothing is learned any more (nats).
+const SUSPICION: f64 = 6.0;
 /// "Still worse" is two thirds of the ratio that raised the alert, within these bounds …
 const STILL_WORSE: (f64, f64) = (1.5, 3.0);
 /// … and so many nats against it end the alert.
@@ -110,6 +112,8 @@ pub struct Trials {
     ended: Option<(Newcomer, Sums, End)>,
     /// Seconds for which a release is new.
     within: u64,
+    /// Evidence is building up: nothing is learned.
+    hot: bool,
 }
 
 /// How the errors of the group cluster, learned from its minutes while nothing fires.
@@ -157,12 +161,12 @@ impl Trials {
     /// A group that the rule looks at from `now` on. A day of exposure is given in advance.
     pub fn new(now: Timestamp, within: Duration) -> Self {
         let (noise, saved, within) = (Noise::default(), (SAVED_MAX, now.secs()), within.as_secs());
-        Self { trials: Vec::new(), noise, saved, lead: None, ended: None, within }
+        Self { trials: Vec::new(), noise, saved, lead: None, ended: None, within, hot: false }
     }
 
     /// Learns from all that came to the group in a second.
     pub fn learn(&mut self, now: Timestamp, counts: &Counts) {
-        if self.lead.is_none() {
+        if self.lead.is_none() && !self.hot {
             self.noise.learn((now.secs() - 1).div_euclid(60), counts);
         }
     }
@@ -251,9 +255,11 @@ impl Trials {
     pub fn judge(&mut self, rule: &ReleaseRule, now: Timestamp, bar: f64) -> bool {
         let secs = now.secs();
         let mut kept = Vec::with_capacity(self.trials.len());
+        self.hot = false;
         for mut trial in std::mem::take(&mut self.trials) {
             trial.close_before(secs.div_euclid(60) - OPEN_MINUTES);
             let weight = trial.weigh();
+            self.hot |= (weight.evidence.total() * WEEK_SECS / 60.0).ln() > SUSPICION;
             let end = if now.since(trial.release.at).as_secs() >= self.within {
                 Some(End::TimeOut)
             } else if trial.is_gone(secs) {

@@ -167,7 +167,24 @@ mod tests {
         let at = Timestamp::from_secs(1_000_000 + secs);
         let mut dims = [crate::model::Text::NONE; Dim::COUNT];
         dims[Dim::Release as usize] = batch.add_text(release);
-        let event = Event { at, arrival: at, kind: Kind::View, count: views, dims, ..Event::default() };
+        let none = crate::model::Text::NONE;
+        let event = Event {
+            at,
+            arrival: at,
+            kind: Kind::View,
+            count: views,
+            companion: false,
+            site: none,
+            env: none,
+            page: none,
+            step: none,
+            series: 0,
+            session: 0,
+            id: 0,
+            dims,
+            tags: (0, 0),
+            part: 0,
+        };
         releases.note_event(&batch, &event, Timestamp::from_secs(1_000_000));
     }
 

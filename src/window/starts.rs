@@ -2,7 +2,8 @@
 //!
 //! Right after a deploy the old release is left with visits that began long ago, whose errors of the first page lie behind them;
 //! the new one has young visits alone. Comparing the two would find fault with every release. So the comparison asks for the
-//! start of a visit: a session that was not heard of for half an hour begins anew, as web analytics counts it.
+//! start of a visit: a session that was not heard of for half an hour begins anew, as web analytics counts it. (So does one that goes
+//! on over midnight: its hash changes with the salt.)
 
 use std::collections::BTreeMap;
 

@@ -98,7 +98,7 @@ fn a_worse_release_is_found_and_told_with_its_numbers() {
     let mut traffic = Traffic::new(100.0);
     traffic.newcomer("web@2");
     let minutes = traffic.until(true, 60, &[("web@1", 90.0, 0.01), ("web@2", 10.0, 0.2)]);
-    assert!(minutes.is_some_and(|minutes| (2..=15).contains(&minutes)), "{minutes:?}");
+    assert!(minutes.is_some_and(|minutes| (3..=40).contains(&minutes)), "{minutes:?}");
     let shown = traffic.trials.lead().unwrap();
     assert_eq!(shown.release.name, "web@2");
     assert!(shown.since.rate(0).unwrap() > 0.1 && shown.since.rate(1).unwrap() < 0.03, "{shown:?}");
@@ -146,7 +146,8 @@ fn it_is_over_when_the_release_is_mended_or_gone_or_not_new_any_more() {
     let end = |traffic: &Traffic| traffic.trials.ended().map(|(_, _, end)| end);
 
     let mut mended = fired();
-    assert!(mended.until(false, 120, &[("web@1", 100.0, 0.01), ("web@2", 100.0, 0.01)]).is_some());
+    let minutes = mended.until(false, 600, &[("web@1", 100.0, 0.01), ("web@2", 100.0, 0.01)]);
+    assert!(minutes.is_some_and(|minutes| (10..=180).contains(&minutes)), "{minutes:?}");
     assert_eq!(end(&mended), Some(End::Back));
     assert!(mended.until(true, 60, &worse).is_some(), "and it may break again");
 
@@ -186,16 +187,18 @@ fn releases_that_are_alike_stay_within_the_budget_for_weeks() {
 #[test]
 fn trials_are_few_and_the_exposure_of_a_week_is_a_week() {
     let mut traffic = Traffic::new(f64::INFINITY);
-    let mut omega = 0.0;
-    for n in 0..200 {
-        traffic.newcomer(&format!("web@{}", n + 2));
-        for _ in 0..20 {
-            traffic.minute(&[("web@1", 50.0, 0.0), (&format!("web@{}", n + 2), 50.0, 0.0)]);
+    let (mut omega, names) = (0.0, ["web@2", "web@3", "web@4", "web@5", "web@6", "web@7"]);
+    let views: Vec<(&str, f64, f64)> = names.iter().chain(&["web@1"]).map(|name| (*name, 10.0, 0.0)).collect();
+    for minute in 0..1000 {
+        if minute == 60 {
+            names.iter().for_each(|name| traffic.newcomer(name));
         }
+        traffic.minute(&views);
+        let newest = (traffic.minute - 1) * 60;
         let cells = traffic.trials.trials.iter().flat_map(|trial| &trial.cells);
-        omega += cells.filter(|cell| cell.sums.began >= (traffic.minute - 6) * 60).map(|cell| cell.omega).sum::<f64>();
+        omega += cells.filter(|cell| cell.sums.began == newest).map(|cell| cell.omega).sum::<f64>();
     }
     assert_eq!(traffic.trials.trials.len(), RELEASE_TRIALS);
-    // The last six minutes of every twenty: at most what the day in advance and the time itself allow.
-    assert!(omega <= (DAY + 200 * 1200) as f64 / WEEK_SECS, "{omega} weeks");
+    let time = (DAY + 1000 * 60) as f64 / WEEK_SECS;
+    assert!(omega <= time && omega > 0.9 * time, "{omega} weeks of {time}, with a day in advance");
 }
