@@ -29,15 +29,19 @@ impl Facts<'_> {
         Some(name.plain(format!(", since {at}; compared with the others in the same minutes")))
     }
 
+    /// Whether the alert ends because the release is compared no longer: nobody knows whether it is mended.
+    pub(super) fn is_only_unwatched(&self) -> bool {
+        self.alert.resolved.as_ref().is_some_and(|resolved| resolved.reason.contains(COMPARISON_OVER))
+    }
+
     /// How it ended, in place of "Over since …, after ….".
     pub(super) fn release_over(&self, resolved: &Transition) -> Phrase {
         let (at, release) = (self.time(resolved.at), self.release());
-        let release = if self.business() { capital(&release) } else { release };
-        if resolved.reason.contains(COMPARISON_OVER) {
+        if self.is_only_unwatched() {
             let phrase = Phrase::new().strong(format!("No longer compared since {at}"));
-            return phrase
-                .plain(format!(": {} is not new any more. Whether it still fails more often is not known.", self.release()));
+            return phrase.plain(format!(": {release} is not so new any more. Whether it still fails more often is not known."));
         }
+        let release = if self.business() { capital(&release) } else { release };
         let lasted = numbers::duration(resolved.at.since(self.firing().began));
         let how = if resolved.reason.ends_with(TRAFFIC_GONE) {
             format!("{release} has no traffic any more")

@@ -156,6 +156,9 @@ fn title(facts: &Facts, over: bool, total: usize, site: &str) -> String {
         (Kind::Rate, true) => format!("Over: more errors than usual {}", facts.at_place()),
         (Kind::Absent, true) => format!("Over: {} are back {}", facts.things(), facts.at_place()),
         (Kind::New, false) => new_error(facts),
+        (Kind::Release, true) if facts.is_only_unwatched() => {
+            format!("No longer compared: {} {}", facts.release(), facts.at_place())
+        }
         (_, true) => format!("Over: {}", stem(facts, total)),
         (Kind::Release, false) => release_title(facts),
         (Kind::Absent | Kind::Fewer, false) => stem(facts, total),
@@ -196,7 +199,8 @@ fn line(facts: &Facts, over: bool, total: usize) -> String {
     if let Some(resolved) = facts.alert.resolved.as_ref().filter(|_| over) {
         let lasted = numbers::duration(resolved.at.since(facts.firing().began));
         let affected = facts.affected().map(|affected| format!(", {affected} affected")).unwrap_or_default();
-        return format!("Over after {lasted}: {}{on}{affected}.", lower(&stem(facts, total)));
+        let over = if facts.is_only_unwatched() { "No longer compared" } else { "Over" };
+        return format!("{over} after {lasted}: {}{on}{affected}.", lower(&stem(facts, total)));
     }
     let (measure, usual) = facts.measure();
     let usual = usual.map(|usual| format!(", usually {usual}")).unwrap_or_default();
@@ -261,7 +265,7 @@ fn rows(notification: &Notification, facts: &Facts, over: bool) -> Vec<Row> {
         row(if over { "Affected in all" } else { "Affected so far" }, affected.into());
     }
     if let Some(deploy) = facts.deploy() {
-        row(if facts.kind() == Kind::Release { "New release" } else { "Changed just before" }, deploy);
+        row(if facts.kind() == Kind::Release { "Changed" } else { "Changed just before" }, deploy);
     }
     row("Owner", facts.owner().unwrap_or_else(|| "nobody yet".into()).into());
     if let Some((share, text)) = facts.top_error() {

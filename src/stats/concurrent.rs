@@ -35,6 +35,10 @@ const WEIGHTS: [f64; SIZES] = [1.5 / 10.5, 2.0 / 10.5, 2.0 / 10.5, 2.0 / 10.5, 1
 /// Below this φ the binomial limit is used.
 const POISSON: f64 = 1.02;
 
+/// Where far more errors came than were expected, this share of them is taken for expected: a rate that has really risen is not one
+/// huge cluster. More than a third would let single clusters through.
+const UNEXPECTED: f64 = 1.0 / 3.0;
+
 /// Evidence is clamped here, far above every threshold, so that it never overflows.
 const CLAMP: f64 = 1e200;
 
@@ -71,7 +75,8 @@ impl Pair {
         if self.phi < POISSON {
             return binomial;
         }
-        let size = self.mean / (self.phi - 1.0);
+        let mean = self.mean.max(UNEXPECTED * (mine + theirs));
+        let size = mean / (self.phi - 1.0);
         let mine_falls = rising(mine, size * p1) - rising(mine, size * p0);
         let theirs_falls = rising(theirs, size * (1.0 - p1)) - rising(theirs, size * (1.0 - p0));
         (mine_falls + theirs_falls).min(binomial / self.phi)
@@ -157,6 +162,8 @@ mod tests {
                     + rising(n - k, size * (1.0 - p)) - rising(n, size)
             };
             let n = f64::from(total);
+            // What is told of a minute with far more errors than expected is not of this model.
+            prop_assume!(n * UNEXPECTED <= mean);
             let llr = |k: f64| Pair { errors: [k, n - k], views, mean, phi }.log_likelihood_ratio(ALIKE, ratio);
             let expected: f64 = (0..=total).map(f64::from).map(|k| (ln_pmf(k, n) + llr(k)).exp()).sum();
             prop_assert!(expected < 1.0 + 1e-6, "{expected}");
