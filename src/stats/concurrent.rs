@@ -69,17 +69,25 @@ impl Pair {
 
     /// Log likelihood ratio, in nats, of "the first fails `ratio` times as often" against "`null` times", given all errors.
     pub fn log_likelihood_ratio(&self, null: f64, ratio: f64) -> f64 {
+        let power = self.power_ratio(null, ratio);
+        if self.phi < POISSON {
+            return power;
+        }
         let [mine, theirs] = self.errors;
         let (p0, p1) = (self.share(null), self.share(ratio));
-        let binomial = mine * (p1 / p0).ln() + theirs * ((1.0 - p1) / (1.0 - p0)).ln();
-        if self.phi < POISSON {
-            return binomial;
-        }
         let mean = self.mean.max(UNEXPECTED * (mine + theirs));
         let size = mean / (self.phi - 1.0);
         let mine_falls = rising(mine, size * p1) - rising(mine, size * p0);
         let theirs_falls = rising(theirs, size * (1.0 - p1)) - rising(theirs, size * (1.0 - p0));
-        (mine_falls + theirs_falls).min(binomial / self.phi)
+        (mine_falls + theirs_falls).min(power)
+    }
+
+    /// The power likelihood ratio alone: fair to both sides, where the lesser of two would favour `null`.
+    pub fn power_ratio(&self, null: f64, ratio: f64) -> f64 {
+        let [mine, theirs] = self.errors;
+        let (p0, p1) = (self.share(null), self.share(ratio));
+        let binomial = mine * (p1 / p0).ln() + theirs * ((1.0 - p1) / (1.0 - p0)).ln();
+        if self.phi < POISSON { binomial } else { binomial / self.phi }
     }
 }
 

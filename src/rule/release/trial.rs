@@ -111,7 +111,7 @@ impl Weight {
         self.whole += nats;
         self.since_start.add(&cell.sums);
         if let Some(fired) = fired.filter(|_| pair.tells()) {
-            self.back = (self.back + pair.log_likelihood_ratio(fired.still, 1.0)).max(0.0);
+            self.back = (self.back + pair.power_ratio(fired.still, 1.0)).max(0.0);
         }
     }
 
