@@ -102,7 +102,7 @@ pub struct Shown {
 /// What one `release` rule knows of a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trials {
-    trials: Vec<Trial>,
+    running: Vec<Trial>,
     noise: Noise,
     /// Seconds of exposure that are saved, and up to when.
     saved: (f64, i64),
@@ -161,7 +161,7 @@ impl Trials {
     /// A group that the rule looks at from `now` on. A day of exposure is given in advance.
     pub fn new(now: Timestamp, within: Duration) -> Self {
         let (noise, saved, within) = (Noise::default(), (SAVED_MAX, now.secs()), within.as_secs());
-        Self { trials: Vec::new(), noise, saved, lead: None, ended: None, within, hot: false }
+        Self { running: Vec::new(), noise, saved, lead: None, ended: None, within, hot: false }
     }
 
     /// Learns from all that came to the group in a second.
@@ -174,18 +174,18 @@ impl Trials {
     /// A release that is new to the site has come to the group.
     pub fn meet(&mut self, newcomer: &Newcomer, now: Timestamp) {
         let is_over = now.since(newcomer.at).as_secs() >= self.within;
-        if is_over || self.trials.iter().any(|trial| trial.release.hash == newcomer.hash) {
+        if is_over || self.running.iter().any(|trial| trial.release.hash == newcomer.hash) {
             return;
         }
-        if self.trials.len() >= RELEASE_TRIALS {
-            let idle = self.trials.iter().enumerate().filter(|(_, trial)| trial.fired.is_none());
+        if self.running.len() >= RELEASE_TRIALS {
+            let idle = self.running.iter().enumerate().filter(|(_, trial)| trial.fired.is_none());
             let Some(oldest) = idle.min_by_key(|(_, trial)| (trial.seen, trial.release.hash)).map(|(place, _)| place) else {
                 return;
             };
-            self.trials.remove(oldest);
+            self.running.remove(oldest);
         }
         let (opened, minute) = (now.secs(), now.secs().div_euclid(60));
-        self.trials.push(Trial {
+        self.running.push(Trial {
             release: newcomer.clone(),
             opened,
             closed: minute - OPEN_MINUTES - 1,
@@ -202,8 +202,8 @@ impl Trials {
     /// Counts an event into the trials that it belongs to.
     pub fn count(&mut self, came: &Came) {
         let (minute, counts) = (came.at.secs().div_euclid(60), &came.counts);
-        for place in 0..self.trials.len() {
-            let trial = &mut self.trials[place];
+        for place in 0..self.running.len() {
+            let trial = &mut self.running[place];
             let side = usize::from(trial.release.hash != came.hash);
             if side == 1 && product(&trial.release.name) != product(came.release) {
                 continue;
@@ -219,7 +219,7 @@ impl Trials {
                 Some(known) => known,
                 None => self.new_cell(place, minute),
             };
-            let sums = &mut self.trials[place].cells[cell].sums;
+            let sums = &mut self.running[place].cells[cell].sums;
             sums.views[side] += counts.views;
             sums.units[side] += counts.units;
             sums.errors[side] += counts.errors;
@@ -231,7 +231,7 @@ impl Trials {
 
     fn new_cell(&mut self, place: usize, minute: i64) -> usize {
         let begin = minute * 60;
-        let is_young = begin < self.trials[place].opened + YOUNG.0;
+        let is_young = begin < self.running[place].opened + YOUNG.0;
         let wanted = if is_young { 60.0 * YOUNG.1 } else { 60.0 };
         let (saved, until) = self.saved;
         let saved = (saved + (begin - until).max(0) as f64).min(SAVED_MAX);
@@ -245,7 +245,7 @@ impl Trials {
             rate: noise.rate(),
             cap: if noise.lines.is_known() { f64::INFINITY } else { CENSOR },
         };
-        let cells = &mut self.trials[place].cells;
+        let cells = &mut self.running[place].cells;
         let at = cells.partition_point(|cell| cell.sums.began < begin);
         cells.insert(at, cell);
         at
@@ -254,9 +254,9 @@ impl Trials {
     /// Looks at all trials. Whether the alert's condition holds.
     pub fn judge(&mut self, rule: &ReleaseRule, now: Timestamp, bar: f64) -> bool {
         let secs = now.secs();
-        let mut kept = Vec::with_capacity(self.trials.len());
+        let mut kept = Vec::with_capacity(self.running.len());
         self.hot = false;
-        for mut trial in std::mem::take(&mut self.trials) {
+        for mut trial in std::mem::take(&mut self.running) {
             trial.close_before(secs.div_euclid(60) - OPEN_MINUTES);
             let weight = trial.weigh();
             self.hot |= (weight.evidence.total() * WEEK_SECS / 60.0).ln() > SUSPICION;
@@ -284,11 +284,11 @@ impl Trials {
             }
             kept.push(trial);
         }
-        self.trials = kept;
+        self.running = kept;
         let fires = |trial: &&Trial| trial.fired.is_some();
-        let leads = self.trials.iter().filter(fires).any(|trial| Some(trial.release.hash) == self.lead);
+        let leads = self.running.iter().filter(fires).any(|trial| Some(trial.release.hash) == self.lead);
         if !leads {
-            let first = self.trials.iter().filter(fires).min_by_key(|trial| trial.fired.map(|fired| fired.at));
+            let first = self.running.iter().filter(fires).min_by_key(|trial| trial.fired.map(|fired| fired.at));
             self.lead = first.map(|trial| trial.release.hash);
         }
         self.lead.is_some()
@@ -296,7 +296,7 @@ impl Trials {
 
     /// The trial that raised the alert.
     pub fn lead(&self) -> Option<Shown> {
-        let trial = self.trials.iter().find(|trial| Some(trial.release.hash) == self.lead)?;
+        let trial = self.running.iter().find(|trial| Some(trial.release.hash) == self.lead)?;
         let weight = trial.weigh();
         let phi = trial.cells.last().map_or(1.0, |cell| cell.phi);
         let mut kinds = trial.kinds.clone();
@@ -313,12 +313,12 @@ impl Trials {
     /// When the comparison that fires runs out.
     pub fn wake(&self) -> Option<Timestamp> {
         let ends = |trial: &Trial| trial.release.at + Duration::from_secs(self.within);
-        self.trials.iter().filter(|trial| trial.fired.is_some()).map(ends).min()
+        self.running.iter().filter(|trial| trial.fired.is_some()).map(ends).min()
     }
 
     /// Forgets what fires, keeps what was learned.
     pub fn forget(&mut self) {
-        self.trials.clear();
+        self.running.clear();
         (self.lead, self.ended) = (None, None);
     }
 }

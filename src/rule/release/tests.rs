@@ -191,14 +191,16 @@ fn trials_are_few_and_the_exposure_of_a_week_is_a_week() {
     let views: Vec<(&str, f64, f64)> = names.iter().chain(&["web@1"]).map(|name| (*name, 10.0, 0.0)).collect();
     for minute in 0..1000 {
         if minute == 60 {
-            names.iter().for_each(|name| traffic.newcomer(name));
+            for name in names {
+                traffic.newcomer(name);
+            }
         }
         traffic.minute(&views);
         let newest = (traffic.minute - 1) * 60;
-        let cells = traffic.trials.trials.iter().flat_map(|trial| &trial.cells);
+        let cells = traffic.trials.running.iter().flat_map(|trial| &trial.cells);
         omega += cells.filter(|cell| cell.sums.began == newest).map(|cell| cell.omega).sum::<f64>();
     }
-    assert_eq!(traffic.trials.trials.len(), RELEASE_TRIALS);
+    assert_eq!(traffic.trials.running.len(), RELEASE_TRIALS);
     let time = (DAY + 1000 * 60) as f64 / WEEK_SECS;
     assert!(omega <= time && omega > 0.9 * time, "{omega} weeks of {time}, with a day in advance");
 }
