@@ -15,6 +15,8 @@ mod group;
 mod judge;
 mod plan;
 mod query;
+mod release;
+mod releases;
 mod site;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::limits::{DEDUP_WINDOW, ENVS_PER_SITE, OTHER, SITES};
 use crate::model::series::SeriesKey;
-use crate::model::{Batch, Event, Kind, Outcome, Refusal, Timestamp, Transition};
+use crate::model::{Batch, Dim, Event, Kind, Outcome, Refusal, Timestamp, Transition};
 use crate::rule::{Bound, Condition, Rule};
 
 use group::{Group, GroupKey, Hit, RuleState};
@@ -156,7 +158,9 @@ fn judges_silence(rule: &Rule) -> bool {
     match &rule.condition {
         Condition::Absent(_) => true,
         Condition::Threshold(threshold) => matches!(threshold.bound, Bound::Below(_)),
-        Condition::Drop(_) | Condition::Spike(_) | Condition::FirstSeen(_) | Condition::Frequency(_) => false,
+        Condition::Drop(_) | Condition::Spike(_) | Condition::FirstSeen(_) | Condition::Frequency(_) | Condition::Release(_) => {
+            false
+        }
     }
 }
 
@@ -313,20 +317,18 @@ impl Watch {
             Kind::Heartbeat => return,
             Kind::Deploy => {
                 if let Some(site) = self.site_of(batch, event) {
-                    let release = batch.str(plan::dim_of(event, crate::model::Dim::Release));
-                    self.state.sites[site as usize].note_deploy(batch.str(event.page), release, event.at);
+                    let release = batch.str(plan::dim_of(event, Dim::Release));
+                    self.state.sites[site as usize].releases.note_deploy(batch.str(event.page), release, event.at);
                 }
                 return;
             }
             Kind::View | Kind::Error | Kind::Track => {}
         }
         let Some(series) = self.series_of(batch, event, out) else { return };
-        let links = self.state.series.get(&series).map_or(0, |series| series.links.len());
+        let Some((site, links)) = self.state.series.get(&series).map(|series| (series.site, series.links.len())) else { return };
+        let visit = self.note_visit(site, event);
         for place in 0..links {
-            let (site, (cut, group)) = {
-                let series = &self.state.series[&series];
-                (series.site, series.links[place])
-            };
+            let (cut, group) = self.state.series[&series].links[place];
             let spec = &self.plan.cuts[cut as usize];
             let Some((views, errors)) = spec.counts(batch, event) else { continue };
             let by_session = spec.signal == Signal::Sessions;
@@ -339,7 +341,8 @@ impl Watch {
                 group
             };
             let found = &mut self.state.cuts[cut as usize].groups[group as usize];
-            found.add(&Hit { batch, event, views, errors, by_session });
+            let newcomer = self.state.sites[site as usize].releases.newcomer(plan::dim_of(event, Dim::Release).hash());
+            found.add(&Hit { batch, event, views, errors, by_session, newcomer, visit });
             if !found.touched {
                 found.touched = true;
                 self.state.touched.push((cut, group));

@@ -7,13 +7,13 @@ use super::diagnostic::{Level, did_you_mean};
 use super::raw::{Check, Kind, Map, Node};
 use crate::model::Metric;
 use crate::rule::{
-    Absent, Bound, Condition, DropRule, ErrorFilter, FalseAlarms, FirstSeen, Frequency, Pattern, Spike, Threshold,
+    Absent, Bound, Condition, DropRule, ErrorFilter, FalseAlarms, FirstSeen, Frequency, Pattern, ReleaseRule, Spike, Threshold,
 };
 
 /// The conditions of this version, in the order of the manual.
-pub const CONDITIONS: [&str; 6] = ["spike", "drop", "threshold", "frequency", "first_seen", "absent"];
+pub const CONDITIONS: [&str; 7] = ["spike", "drop", "threshold", "frequency", "first_seen", "absent", "release"];
 /// Conditions of the manual that this version does not have.
-pub const LATER: [&str; 6] = ["regression", "burn_rate", "heartbeat", "integrity", "release", "guard"];
+pub const LATER: [&str; 5] = ["regression", "burn_rate", "heartbeat", "integrity", "guard"];
 /// Keys of `spike:`.
 pub const SPIKE: [&str; 6] = ["of", "errors", "min_ratio", "min_errors", "min_views", "false_alarms"];
 /// Keys of `drop:`.
@@ -26,6 +26,8 @@ pub const FREQUENCY: [&str; 4] = ["of", "errors", "more_than", "within"];
 pub const THRESHOLD: [&str; 6] = ["of", "errors", "above", "below", "over", "min_views"];
 /// Keys of `absent:`.
 pub const ABSENT: [&str; 2] = ["of", "for"];
+/// Keys of `release:`.
+pub const RELEASE: [&str; 7] = ["of", "errors", "min_ratio", "min_errors", "min_views", "within", "false_alarms"];
 /// Keys of `errors:`.
 pub const ERRORS: [&str; 4] = ["type", "status", "vendor", "level"];
 
@@ -34,6 +36,11 @@ const METRICS_LATER: [&str; 3] = ["coverage", "duplicates", "retention"];
 
 /// The longest time that windows remember.
 const SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a release is new, unless a rule says otherwise.
+const RELEASE_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// The longest time that a site remembers a release as new.
+const RELEASE_WITHIN_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// Reads the condition with the given key.
 pub fn condition(check: &mut Check<'_>, key: &str, node: &Node) -> Option<Condition> {
@@ -48,6 +55,7 @@ pub fn condition(check: &mut Check<'_>, key: &str, node: &Node) -> Option<Condit
         "frequency" => Some(Condition::Frequency(frequency(check, node))),
         "threshold" => Some(Condition::Threshold(threshold(check, node))),
         "absent" => Some(Condition::Absent(absent(check, node))),
+        "release" => Some(Condition::Release(release(check, node))),
         _ => None,
     }
 }
@@ -55,19 +63,45 @@ pub fn condition(check: &mut Check<'_>, key: &str, node: &Node) -> Option<Condit
 fn spike(check: &mut Check<'_>, node: &Node) -> Spike {
     let map = check.map(node, "`spike`", &SPIKE);
     let of = metric(check, &map, "spike", Metric::ErrorRate, |of| matches!(of, Metric::ErrorRate | Metric::SessionErrorRate));
-    let min_ratio = map.get("min_ratio").map_or(1.15, |node| {
-        let errors = check.errors();
-        let ratio = check.number(node, "`min_ratio`");
-        if ratio < 1.0 && check.errors() == errors {
-            let hint = "2 means: twice the usual rate";
-            check.error_hint(node, format!("`min_ratio` must be at least 1, a spike is a rise, but this is {ratio}"), hint);
-        }
-        ratio
-    });
+    let min_ratio = min_ratio(check, &map, 1.15, "a spike is a rise", "2 means: twice the usual rate");
     let min_errors = map.get("min_errors").map_or(3, |node| check.whole(node, "`min_errors`"));
     let min_views = map.get("min_views").map_or(0, |node| check.whole(node, "`min_views`"));
     let errors = error_filter(check, &map, &of);
     Spike { of, errors, min_ratio, min_errors, min_views, false_alarms: budget(check, &map, ONE_PER_MONTH) }
+}
+
+fn min_ratio(check: &mut Check<'_>, map: &Map<'_>, default: f64, why: &str, hint: &str) -> f64 {
+    map.get("min_ratio").map_or(default, |node| {
+        let errors = check.errors();
+        let ratio = check.number(node, "`min_ratio`");
+        if ratio < 1.0 && check.errors() == errors {
+            check.error_hint(node, format!("`min_ratio` must be at least 1, {why}, but this is {ratio}"), hint);
+        }
+        ratio
+    })
+}
+
+fn release(check: &mut Check<'_>, node: &Node) -> ReleaseRule {
+    let map = check.map(node, "`release`", &RELEASE);
+    let of = metric(check, &map, "release", Metric::ErrorRate, |of| matches!(of, Metric::ErrorRate | Metric::SessionErrorRate));
+    let min_ratio = min_ratio(check, &map, 1.5, "the new release must be worse", "2 means: twice the others' rate");
+    let within = map.get("within").map_or(RELEASE_WITHIN, |node| {
+        let within = check.positive_duration(node, "`within`");
+        if within > RELEASE_WITHIN_MAX {
+            let hint = "a release that is a week old is not new";
+            check.error_hint(node, "`within` of `release` can be at most 7d", hint);
+        }
+        within
+    });
+    ReleaseRule {
+        min_ratio,
+        min_errors: map.get("min_errors").map_or(3, |node| check.whole(node, "`min_errors`")),
+        min_views: map.get("min_views").map_or(0, |node| check.whole(node, "`min_views`")),
+        within,
+        errors: error_filter(check, &map, &of),
+        of,
+        false_alarms: budget(check, &map, ONE_PER_MONTH),
+    }
 }
 
 fn drop_rule(check: &mut Check<'_>, node: &Node) -> DropRule {

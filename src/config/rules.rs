@@ -73,6 +73,9 @@ fn one_rule(check: &mut Check<'_>, node: &Node, defaults: &Map<'_>, declared: &[
         let hint = "`absent: {for: …}` alone says how long nothing may come".to_owned();
         check.say(Level::Note, node.place, "`for` comes on top of the time in `absent`", Some(hint));
     }
+    if let Condition::Release(_) = &condition {
+        check_compares(check, &map, &common);
+    }
     Some(Rule {
         alert: alert?,
         select: common.select,
@@ -86,6 +89,30 @@ fn one_rule(check: &mut Check<'_>, node: &Node, defaults: &Map<'_>, declared: &[
         annotations: common.annotations,
         place: Place { file: check.file.clone(), line: node.place.line },
     })
+}
+
+/// A `release` rule must see more than one release in each of its groups.
+fn check_compares(check: &mut Check<'_>, map: &Map<'_>, common: &Common) {
+    let Some(here) = map.key("release") else { return };
+    if common.by.contains(&GroupBy::Dim(Dim::Release)) {
+        let place = map.get("by").unwrap_or(here);
+        let hint = "leave it out of `by`: the release that is worse is named as the alert's slice";
+        check.error_hint(place, "`release` compares releases, so `by` cannot have `release`", hint);
+    }
+    let of_releases = common.select.dims.iter().find(|(dim, _)| *dim == Dim::Release);
+    if let Some((_, patterns)) = of_releases
+        && let [only] = patterns.as_slice()
+        && !only.exclude
+        && !only.glob.contains('*')
+    {
+        let hint =
+            format!("write for example `release: \"{}*\"`, or leave it out", only.glob.split('@').next().unwrap_or_default());
+        check.error_hint(
+            map.get("where").unwrap_or(here),
+            "`where` lets one release through, so there is nothing to compare",
+            hint,
+        );
+    }
 }
 
 fn the_condition(check: &mut Check<'_>, node: &Node, map: &Map<'_>) -> Option<Condition> {

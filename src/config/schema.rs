@@ -39,6 +39,7 @@ mod tests {
         check(RULES, &of("frequency"), &[&conditions::FREQUENCY]);
         check(RULES, &of("threshold"), &[&conditions::THRESHOLD]);
         check(RULES, &of("absent"), &[&conditions::ABSENT]);
+        check(RULES, &of("release"), &[&conditions::RELEASE]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::watch::{Input, Notice, Output, Watch, WatchConfig};
 use super::clock;
 
 /// Format of a checkpoint's bytes.
-pub const CHECKPOINT_FORMAT: u32 = 1;
+pub const CHECKPOINT_FORMAT: u32 = 2;
 
 /// Entries that may wait for the watch; more hold back the log, and with it the senders.
 const QUEUE: usize = 256;

@@ -45,6 +45,12 @@ pub const MESSAGE_CHARS: usize = 300;
 /// Distinct values of one dimension that a series keeps apart; the rest are pooled in `other`.
 pub const SLICES_PER_DIM: usize = 24;
 
+/// New releases that a `release` rule holds against the others in one group at a time; the one silent for longest gives way.
+pub const RELEASE_TRIALS: usize = 4;
+
+/// Releases remembered for one site and environment to know a new one by; the one not seen for longest is forgotten.
+pub const RELEASES_PER_SITE: usize = 256;
+
 /// Distinct error fingerprints remembered for each page; the least recent gives way.
 pub const FINGERPRINTS_PER_PAGE: usize = 4096;
 

@@ -50,6 +50,13 @@ impl State {
 /// How the reason of a resolve begins that no number has brought about: nobody knows whether the trouble is over.
 pub const WITHDRAWN: &str = "its rule was removed or changed";
 
+/// How the reason of a `release` alert's resolve ends: its release fails no more than those beside it …
+pub const NO_WORSE: &str = "it fails no more often than the other releases in the same minutes";
+/// … or has no traffic any more (rolled back, replaced) …
+pub const TRAFFIC_GONE: &str = "its traffic is gone";
+/// … or was compared for as long as the rule says, and nobody knows more.
+pub const COMPARISON_OVER: &str = "the comparison ends";
+
 /// An alert began to fire, or was resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {

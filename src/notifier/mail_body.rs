@@ -63,7 +63,9 @@ fn content(notification: &Notification, story: &Story, audience: &Audience) -> C
     let counts = counts(lead, unit);
     if business && let Some(counts) = &counts {
         let sure = if story.over { "It was real" } else { "The change is real" };
-        let cause = if lead.firing.finding.deploy.is_some() {
+        let cause = if lead.firing.condition == "release" {
+            " In the same minutes the other versions met fewer errors."
+        } else if lead.firing.finding.deploy.is_some() {
             " The release came at the same time; that proves nothing yet."
         } else {
             " The cause is not known yet."

@@ -7,6 +7,7 @@ pub mod chart;
 pub mod foreign;
 pub mod numbers;
 pub mod phrase;
+mod release;
 pub mod sample;
 pub mod story;
 pub mod template;

@@ -1,4 +1,4 @@
-//! One made-up story, payment errors on iPhones after a release: for previews of messages and for tests of every channel.
+//! Two made-up stories, payment errors on iPhones after a release and a canary that is worse: for previews of messages and for tests of every channel.
 
 use crate::model::finding::{ChartPoint, Deploy, Facet, FunnelPlace, TopError};
 use crate::model::{AlertView, Finding, Labels, Notification, Reason, Severity, State, Timestamp, Transition, TransitionId};
@@ -134,4 +134,22 @@ pub fn resolve() -> Notification {
         next_by: None,
         ..fire()
     }
+}
+
+/// A canary that fails more often than the release beside it.
+pub fn worse() -> Notification {
+    let mut notification = fire();
+    let alert = &mut notification.alerts[0].firing;
+    (alert.alert, alert.condition) = ("ReleaseIsWorse".into(), "release".into());
+    alert.labels.set("alertname", "ReleaseIsWorse");
+    alert.slice = Labels::new().with("release", "web@4.3.0");
+    alert.reason = "web@4.3.0 fails at 3.10 % of views, the other releases in the same minutes at 0.40 %".into();
+    let finding = &mut alert.finding;
+    (finding.value, finding.baseline, finding.ratio) = (Some(0.031), Some(0.004), Some(7.75));
+    (finding.errors, finding.views, finding.sessions) = (62, 2000, Some(58));
+    finding.baseline_range = None;
+    finding.facets = vec![Facet { dim: "release".into(), value: "web@4.3.0".into(), share_of_errors: 0.46, share_of_views: 0.1 }];
+    finding.deploy = Some(Deploy { release: "web@4.3.0".into(), at: at("07:02") });
+    finding.top_errors[0].count = 58;
+    notification
 }

@@ -156,10 +156,21 @@ fn title(facts: &Facts, over: bool, total: usize, site: &str) -> String {
         (Kind::Rate, true) => format!("Over: more errors than usual {}", facts.at_place()),
         (Kind::Absent, true) => format!("Over: {} are back {}", facts.things(), facts.at_place()),
         (Kind::New, false) => new_error(facts),
+        (Kind::Release, true) if facts.is_only_unwatched() => {
+            format!("No longer compared: {} {}", facts.release(), facts.at_place())
+        }
         (_, true) => format!("Over: {}", stem(facts, total)),
+        (Kind::Release, false) => release_title(facts),
         (Kind::Absent | Kind::Fewer, false) => stem(facts, total),
         (Kind::Count, false) => format!("{} {}", capital(&facts.measure().0), facts.at_place()),
     }
+}
+
+/// A release's name stays as it is written.
+fn release_title(facts: &Facts) -> String {
+    let release = facts.release();
+    let release = if facts.business() { capital(&release) } else { release };
+    format!("{release} is worse {}", facts.at_place())
 }
 
 fn new_error(facts: &Facts) -> String {
@@ -173,6 +184,7 @@ fn stem(facts: &Facts, total: usize) -> String {
     match facts.kind() {
         _ if total > 5 => format!("Many alerts on {}", facts.label("site")),
         Kind::Rate => format!("Errors {at}"),
+        Kind::Release => format!("Errors of {} {at}", facts.release()),
         Kind::New => new_error(facts),
         Kind::Absent => format!("No {} {at}", facts.things()),
         Kind::Fewer => format!("Fewer {} than usual {at}", facts.things()),
@@ -187,7 +199,8 @@ fn line(facts: &Facts, over: bool, total: usize) -> String {
     if let Some(resolved) = facts.alert.resolved.as_ref().filter(|_| over) {
         let lasted = numbers::duration(resolved.at.since(facts.firing().began));
         let affected = facts.affected().map(|affected| format!(", {affected} affected")).unwrap_or_default();
-        return format!("Over after {lasted}: {}{on}{affected}.", lower(&stem(facts, total)));
+        let over = if facts.is_only_unwatched() { "No longer compared" } else { "Over" };
+        return format!("{over} after {lasted}: {}{on}{affected}.", lower(&stem(facts, total)));
     }
     let (measure, usual) = facts.measure();
     let usual = usual.map(|usual| format!(", usually {usual}")).unwrap_or_default();
@@ -196,6 +209,10 @@ fn line(facts: &Facts, over: bool, total: usize) -> String {
     let more = if total > 1 { format!(" And {}.", count(total as u64 - 1, "alert more", "alerts more")) } else { String::new() };
     match facts.kind() {
         Kind::New => format!("{}{on}, {measure}.{who}{more}{owner}", new_error(facts)),
+        Kind::Release => {
+            let beside = facts.measure().1.map(|others| format!(", with the others {others}")).unwrap_or_default();
+            format!("{place}: {measure}{beside}.{more}{owner}")
+        }
         _ => format!("{place}: {measure}{usual}.{who}{more}{owner}"),
     }
 }
@@ -248,7 +265,7 @@ fn rows(notification: &Notification, facts: &Facts, over: bool) -> Vec<Row> {
         row(if over { "Affected in all" } else { "Affected so far" }, affected.into());
     }
     if let Some(deploy) = facts.deploy() {
-        row("Changed just before", deploy);
+        row(if facts.kind() == Kind::Release { "Changed" } else { "Changed just before" }, deploy);
     }
     row("Owner", facts.owner().unwrap_or_else(|| "nobody yet".into()).into());
     if let Some((share, text)) = facts.top_error() {

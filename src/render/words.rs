@@ -36,6 +36,8 @@ pub(super) enum Kind {
     New,
     /// Nothing came.
     Absent,
+    /// A release fails more often than those beside it.
+    Release,
 }
 
 /// One alert, ready to be spoken of.
@@ -51,7 +53,7 @@ impl<'a> Facts<'a> {
         &self.alert.firing
     }
 
-    const fn finding(&self) -> &'a Finding {
+    pub(super) const fn finding(&self) -> &'a Finding {
         &self.alert.firing.finding
     }
 
@@ -71,6 +73,7 @@ impl<'a> Facts<'a> {
             "first_seen" | "regression" => Kind::New,
             "absent" | "heartbeat" => Kind::Absent,
             "drop" => Kind::Fewer,
+            "release" => Kind::Release,
             _ => match self.finding().metric {
                 Metric::ErrorRate | Metric::SessionErrorRate => Kind::Rate,
                 Metric::Conversion => Kind::Fewer,
@@ -164,6 +167,7 @@ impl<'a> Facts<'a> {
         let (_, units) = self.unit();
         match self.kind() {
             Kind::Rate => self.failing_share(),
+            Kind::Release => self.release_measure(),
             Kind::New => {
                 let times = if f.errors > 0 { count(f.errors, "time", "times") } else { "for the first time".into() };
                 (format!("seen {times}"), None)
@@ -202,7 +206,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn failing_share(&self) -> (String, Option<String>) {
+    pub(super) fn failing_share(&self) -> (String, Option<String>) {
         let f = self.finding();
         let (_, units) = self.unit();
         let does = match (&f.metric, units) {
@@ -232,6 +236,10 @@ impl<'a> Facts<'a> {
                 ", since {since}. Cannot tell whether {} or the measurement is down.",
                 if self.label("step").is_empty() { "the site" } else { "this step" }
             )),
+            Kind::Release => {
+                let beside = usual.map(|others| format!("; with the others in the same minutes {others}")).unwrap_or_default();
+                phrase.plain(format!(" since {since}{beside}."))
+            }
             Kind::New => phrase.plain(format!(" since {since}; never seen {} before.", self.at_place())),
             _ => {
                 let usual = usual.map(|usual| format!("; usually {usual}")).unwrap_or_default();
@@ -317,6 +325,9 @@ impl<'a> Facts<'a> {
 
     /// A release just before the onset, told as a coincidence.
     pub(super) fn deploy(&self) -> Option<Phrase> {
+        if self.kind() == Kind::Release {
+            return self.release_row();
+        }
         let deploy = self.finding().deploy.as_ref()?;
         let at = numbers::clock(deploy.at, self.now, self.audience.time_zone);
         Some(Phrase::new().code(foreign::name(&deploy.release)).plain(format!(", {at} (same time, not proven)")))
@@ -373,8 +384,12 @@ impl<'a> Facts<'a> {
             _ => "Back at the usual level".into(),
         };
         let phrase = Phrase::new().strong(format!("Over since {}", self.time(resolved.at)));
-        let phrase = phrase.plain(format!(", after {lasted}. {back}."));
-        let Some(counts) = self.counts().filter(|_| matches!(self.kind(), Kind::Rate | Kind::Count | Kind::New)) else {
+        let phrase = match self.kind() {
+            Kind::Release => self.release_over(resolved),
+            _ => phrase.plain(format!(", after {lasted}. {back}.")),
+        };
+        let told = matches!(self.kind(), Kind::Rate | Kind::Count | Kind::New | Kind::Release);
+        let Some(counts) = self.counts().filter(|_| told) else {
             return Some(phrase);
         };
         let verb = if counts.contains(" of ") { " failed" } else { "" };

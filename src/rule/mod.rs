@@ -13,6 +13,7 @@ pub mod detector;
 pub mod drop;
 pub mod first_seen;
 pub mod matcher;
+pub mod release;
 pub mod spike;
 pub mod window;
 
@@ -111,6 +112,8 @@ pub enum Condition {
     Threshold(Threshold),
     /// Nothing came for a time.
     Absent(Absent),
+    /// A new release fails more often than those beside it.
+    Release(ReleaseRule),
 }
 
 impl Condition {
@@ -123,6 +126,7 @@ impl Condition {
             Self::Frequency(_) => "frequency",
             Self::Threshold(_) => "threshold",
             Self::Absent(_) => "absent",
+            Self::Release(_) => "release",
         }
     }
 }
@@ -226,6 +230,25 @@ pub struct Absent {
     pub of: Metric,
     /// Fires when nothing came for this long.
     pub over: Duration,
+}
+
+/// `release:`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseRule {
+    /// What is measured: a rate.
+    pub of: Metric,
+    /// Which errors count.
+    pub errors: ErrorFilter,
+    /// Smallest ratio of the new release's rate to that of the others worth an alert. Default 1.5.
+    pub min_ratio: f64,
+    /// Fewest errors of the new release. Default 3.
+    pub min_errors: u64,
+    /// Fewest views of the new release. Default 0; five are always asked for, so that nobody is named.
+    pub min_views: u64,
+    /// A release is new for this long. Default 24 h.
+    pub within: Duration,
+    /// The budget.
+    pub false_alarms: FalseAlarms,
 }
 
 /// A false-alarm budget: `1 per 30d`, `0.001 per series per week`.

@@ -2,10 +2,11 @@
 //!
 //! Units: time in seconds, evidence in nats, budgets in false alarms per series-week. Each formula names its source. The
 //! reading order is that of a decision: [`nb1`] (how likely is a count), [`shiryaev_roberts`] (evidence over time),
-//! [`baseline`] (what is usual), [`dispersion`] (how noisy is usual), [`gamma`] (how uncertain is it), and [`good_turing`]
-//! for errors never seen before.
+//! [`baseline`] (what is usual), [`dispersion`] (how noisy is usual), [`gamma`] (how uncertain is it), [`good_turing`] for errors
+//! never seen before, and [`concurrent`] for two streams side by side.
 
 pub mod baseline;
+pub mod concurrent;
 pub mod dispersion;
 pub mod gamma;
 pub mod good_turing;

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::rule::detector::Look;
 use crate::rule::matcher::glob_matches;
+use crate::rule::release::Shown;
 use crate::rule::spike::{SpikeState, Stream};
 use crate::rule::window::Measured;
 use crate::rule::{Condition, Rule, SeverityChoice};
@@ -19,7 +20,7 @@ use super::site::Site;
 use super::{Output, SitePlan, Watch};
 
 /// Steps of the chart that goes with an alert: two minutes each, two hours in all.
-const CHART: (i64, usize) = (120, 60);
+pub(super) const CHART: (i64, usize) = (120, 60);
 
 /// A facet carries at least this share of the excess …
 const FACET_SHARE: f64 = 0.6;
@@ -50,6 +51,8 @@ pub(super) enum Cause {
     Silence { last: Timestamp, secs: i64 },
     /// Too little came.
     Fell(Fall),
+    /// A new release is worse than those beside it, on this evidence.
+    Worse { shown: Shown, bar: f64 },
 }
 
 impl Watch {
@@ -120,6 +123,7 @@ impl Watch {
         finding.sessions = scene.affected(began, tally.errors);
         finding.baseline = said.as_ref().and_then(|said| said.baseline);
         finding.ratio = ratio(finding.value, finding.baseline);
+        scene.fill_release_end(&mut finding);
         finding.chart = scene.chart(now);
         let severity = said.as_ref().map_or(Severity::P2, |said| said.severity);
         let lasted = format_duration(std::time::Duration::from_secs(now.since(began).as_secs()));
@@ -209,7 +213,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Evidence in nats above the share that a single quiet minute has: what people can compare.
-fn nats(evidence: f64) -> f64 {
+pub(super) fn nats(evidence: f64) -> f64 {
     (evidence.max(1e-300) * crate::stats::WEEK_SECS / 60.0).ln()
 }
 
@@ -268,6 +272,7 @@ impl Scene<'_> {
             Condition::Frequency(c) => c.of.clone(),
             Condition::Threshold(c) => c.of.clone(),
             Condition::Absent(c) => c.of.clone(),
+            Condition::Release(c) => c.of.clone(),
         }
     }
 
@@ -283,7 +288,7 @@ impl Scene<'_> {
         self.plan.owners.iter().find(|(globs, _)| fits(globs)).map(|(_, owner)| owner.clone()).unwrap_or_default()
     }
 
-    fn funnel_place(&self) -> Option<FunnelPlace> {
+    pub(super) fn funnel_place(&self) -> Option<FunnelPlace> {
         if self.whole_site.is_some() {
             return None;
         }
@@ -336,6 +341,7 @@ impl Scene<'_> {
                 (finding, *last, format!("no {} for {span}", self.metric().as_str()))
             }
             Cause::Fell(fall) => self.drop_finding(now, fall),
+            Cause::Worse { shown, bar } => return self.release_finding(now, shown, *bar),
             Cause::Again => unreachable!("`say_firing` has replaced it"),
         };
         finding.sessions = self.affected(began, finding.errors);
@@ -453,8 +459,8 @@ impl Scene<'_> {
         Some(sessions.max(1))
     }
 
-    fn why_over(&self, spike: &SpikeState) -> &'static str {
-        match &self.rule.condition {
+    fn why_over(&self, spike: &SpikeState) -> String {
+        let why = match &self.rule.condition {
             Condition::Spike(_) if spike.is_new_usual() => "it lasted so long that it is the new usual",
             Condition::Spike(_) => "the rate is back at what is usual",
             Condition::Drop(_) if self.is_new_usual() => "it lasted for a day and is the new usual",
@@ -462,6 +468,8 @@ impl Scene<'_> {
             Condition::FirstSeen(_) => "it has not come for an hour",
             Condition::Frequency(_) | Condition::Threshold(_) => "back within the bound",
             Condition::Absent(_) => "it came again",
-        }
+            Condition::Release(_) => return self.release_over(),
+        };
+        why.to_owned()
     }
 }

@@ -7,8 +7,9 @@ use crate::model::finding::TopError;
 use crate::model::limits::{OTHER, SLICES_PER_DIM};
 use crate::model::{Batch, Dim, Event, Labels, Timestamp};
 use crate::rule::detector::{Counts, Detector};
+use crate::rule::release::{Newcomer, Trials};
 use crate::rule::spike::{SpikeState, Stream};
-use crate::window::{Ring, Sessions};
+use crate::window::{Ring, Sessions, Visited};
 
 use super::drop::DropState;
 
@@ -34,6 +35,11 @@ pub(crate) struct Gathered {
 impl Gathered {
     fn add(&mut self, counts: &Counts, is_late: bool) {
         add_counts(if is_late { &mut self.late } else { &mut self.fresh }, counts);
+    }
+
+    /// What is not late.
+    pub(crate) fn fresh(&self) -> Counts {
+        self.fresh
     }
 
     /// Takes what is to be judged now.
@@ -97,6 +103,7 @@ pub(crate) struct RuleState {
     pub(crate) spike: SpikeState,
     pub(crate) novelty: Option<Box<Novelty>>,
     pub(crate) drop: Option<Box<DropState>>,
+    pub(crate) release: Option<Box<Trials>>,
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
     /// What was said when it began to fire, for the resolve.
@@ -172,6 +179,9 @@ pub(crate) struct Hit<'a> {
     pub(crate) errors: u64,
     /// Count sessions instead of events (`of: session_error_rate`).
     pub(crate) by_session: bool,
+    /// Its release, if that is new to the site.
+    pub(crate) newcomer: Option<&'a Newcomer>,
+    pub(crate) visit: Visited,
 }
 
 impl Group {
@@ -218,19 +228,18 @@ impl Group {
         if hit.views > 0 {
             self.view_seen = now;
         }
-        let mut counts = Counts { views: tries, units, errors: hit.errors as f64 };
-        if event.at < self.deaf_to {
-            counts = Counts::default();
-        }
+        let counts = Counts { views: tries, units, errors: hit.errors as f64 };
+        let evidence = if event.at < self.deaf_to { Counts::default() } else { counts };
         let is_late = now.secs() - event.at.secs() >= LATE_SECS;
         if is_late {
             self.late_minute.get_or_insert(now.secs().div_euclid(60));
         }
-        self.pending.add(&counts, is_late);
+        self.pending.add(&evidence, is_late);
         if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
             self.add_minute(event.at, hit.views as f64);
         }
-        self.add_slices(hit, &counts, is_late);
+        self.add_slices(hit, &evidence, is_late);
+        self.add_trials(hit, &counts);
         if is_error {
             self.note_error(hit);
         }
@@ -333,6 +342,15 @@ impl Group {
             .map(|(weight, known)| TopError { count: share(weight), ..known.error.clone() })
             .filter(|top| top.count > 0)
             .collect()
+    }
+
+    /// Errors by fingerprint hash and count, the most frequent first, with counts of at most `errors` in all.
+    pub(crate) fn named(&self, kinds: &[(u64, u64)], errors: u64, most: usize) -> Vec<TopError> {
+        let known = |(hash, count): &(u64, u64)| {
+            let known = self.top_errors.iter().find(|known| known.hash == *hash)?;
+            Some(TopError { count: (*count).min(errors), ..known.error.clone() })
+        };
+        kinds.iter().filter_map(known).take(most).collect()
     }
 
     /// Opens detectors for slices that have become large enough, where a detector is wanted. Once a minute is enough.
@@ -465,6 +483,7 @@ impl RuleState {
             spike: SpikeState::default(),
             novelty: None,
             drop: None,
+            release: None,
             wake: None,
             said: None,
         }

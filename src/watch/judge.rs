@@ -37,6 +37,13 @@ pub(super) struct Budgets {
     alphas: Vec<f64>,
 }
 
+impl Budgets {
+    /// False alarms per group and week that a rule of the plan may spend.
+    pub(super) fn alpha(&self, rule: usize) -> f64 {
+        self.alphas[rule]
+    }
+}
+
 /// What one stream of a group showed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
@@ -94,7 +101,7 @@ impl Watch {
     fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         group.touched = false;
-        let minutes = std::mem::take(&mut group.minutes);
+        let (minutes, counts) = (std::mem::take(&mut group.minutes), group.pending.fresh());
         let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
         if wants_spike {
             self.judge_spike(cut, index, now, out);
@@ -103,10 +110,10 @@ impl Watch {
         }
         for place in 0..self.state.cuts[cut as usize].groups[index as usize].rules.len() {
             let state = &self.state.cuts[cut as usize].groups[index as usize].rules[place];
-            if matches!(self.plan.rules[state.rule].condition, Condition::Drop(_)) {
-                self.judge_drop(cut, index, place, &minutes, now, out);
-            } else {
-                self.judge_rule(cut, index, place, now, out);
+            match self.plan.rules[state.rule].condition {
+                Condition::Drop(_) => self.judge_drop(cut, index, place, &minutes, now, out),
+                Condition::Release(_) => self.judge_release(cut, index, place, Some(&counts), now, out),
+                _ => self.judge_rule(cut, index, place, now, out),
             }
         }
     }
@@ -151,7 +158,7 @@ impl Watch {
         let site = self.state.cuts[cut as usize].groups[index as usize].site;
         let zone = self.zone_secs(site, now);
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
-        let deploy = self.state.sites[site as usize].deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
+        let deploy = self.state.sites[site as usize].releases.deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
         let with_late = group.takes_late(now);
         let counts = group.pending.take(with_late);
         if counts.views + counts.units == 0.0 {
@@ -237,7 +244,7 @@ impl Watch {
         let state = &mut group.rules[place];
         let rule = &self.plan.rules[state.rule];
         let sight = Sight { ring: &group.ring, sessions: &group.sessions, site_seen: self.state.sites[group.site as usize].seen };
-        let mut slides: Option<Timestamp> = None;
+        let slides;
         let (holds, cause) = match &rule.condition {
             Condition::Spike(_) => {
                 // Judged with the looks; here only `for` and `keep_firing_for` run on, and late counts have waited long enough.
@@ -248,6 +255,7 @@ impl Watch {
                 (Some(state.spike.first().is_some()), Cause::Again)
             }
             Condition::Drop(_) => return self.judge_drop(cut, index, place, &[], now, out),
+            Condition::Release(_) => return self.judge_release(cut, index, place, None, now, out),
             Condition::FirstSeen(_) => return self.close_novelties(cut, index, place, now, out),
             Condition::Threshold(threshold) => {
                 let (holds, measured) = threshold_holds(threshold, &sight, now);
@@ -320,8 +328,10 @@ impl Watch {
                 open.seen = now;
                 open.count += u64::from(event.count);
             }
-            let after_deploy =
-                site.deploy_of(&group.key.page).is_some_and(|deploy| (0..1800).contains(&(now.secs() - deploy.at.secs())));
+            let after_deploy = site
+                .releases
+                .deploy_of(&group.key.page)
+                .is_some_and(|deploy| (0..1800).contains(&(now.secs() - deploy.at.secs())));
             let sighting = Sighting {
                 now: now.secs_f64(),
                 fingerprint: error.fingerprint_hash,
@@ -387,7 +397,7 @@ impl Watch {
 
     /// False alarms per group and week that a rule of the plan may spend.
     pub(super) fn alpha(&self, rule: usize) -> f64 {
-        self.state.budgets.alphas[rule]
+        self.state.budgets.alpha(rule)
     }
 
     /// False alarms per group and week for each rule: the strictest of the last 24 hours.
@@ -461,6 +471,9 @@ impl Watch {
                 if let Some(drop) = &mut state.drop {
                     drop.forget();
                 }
+                if let Some(trials) = &mut state.release {
+                    trials.forget();
+                }
                 if let Some(novelty) = &mut state.novelty {
                     novelty.open.clear();
                 }
@@ -520,6 +533,7 @@ fn budget_of(rule: &Rule) -> Option<&crate::rule::FalseAlarms> {
         Condition::Spike(c) => Some(&c.false_alarms),
         Condition::Drop(c) => Some(&c.false_alarms),
         Condition::FirstSeen(c) => Some(&c.false_alarms),
+        Condition::Release(c) => Some(&c.false_alarms),
         Condition::Frequency(_) | Condition::Threshold(_) | Condition::Absent(_) => None,
     }
 }

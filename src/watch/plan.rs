@@ -36,6 +36,8 @@ pub(crate) struct Cut {
 pub(crate) struct Plan {
     pub(crate) rules: Vec<Rule>,
     pub(crate) cuts: Vec<Cut>,
+    /// Whether any rule compares releases: only then is it noted when visits began.
+    pub(crate) compares_releases: bool,
 }
 
 impl Plan {
@@ -48,7 +50,8 @@ impl Plan {
                 None => cuts.push(Cut { rules: vec![index], ..cut }),
             }
         }
-        Self { rules, cuts }
+        let compares_releases = rules.iter().any(|rule| matches!(rule.condition, Condition::Release(_)));
+        Self { rules, cuts, compares_releases }
     }
 }
 
@@ -70,11 +73,12 @@ impl Cut {
             Condition::Frequency(c) => (Some(&c.of), c.errors.clone()),
             Condition::Threshold(c) => (Some(&c.of), c.errors.clone()),
             Condition::Absent(c) => (Some(&c.of), ErrorFilter::default()),
+            Condition::Release(c) => (Some(&c.of), c.errors.clone()),
         };
-        let is_spike = matches!(rule.condition, Condition::Spike(_));
+        let is_compared = matches!(rule.condition, Condition::Spike(_) | Condition::Release(_));
         let signal = match metric {
             Some(Metric::Track(name)) => Signal::Track(name.clone()),
-            Some(Metric::SessionErrorRate) if is_spike => Signal::Sessions,
+            Some(Metric::SessionErrorRate) if is_compared => Signal::Sessions,
             _ => Signal::Rate,
         };
         let mut by = rule.by.clone();

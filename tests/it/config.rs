@@ -176,7 +176,7 @@ receivers:
 fn good_rules_are_read_with_their_defaults() {
     let (rules, found) = rules(&read("good-rules.yaml"));
     assert_eq!(found, []);
-    assert_eq!(rules.len(), 9);
+    assert_eq!(rules.len(), 10);
     let full = &rules[0];
     assert!(full.select.series_passes("shop", "production", "/checkout/pay", "payment"));
     assert!(!full.select.series_passes("shop", "staging", "/checkout/pay", "payment"));
@@ -200,6 +200,8 @@ fn good_rules_are_read_with_their_defaults() {
     let Condition::Threshold(low) = &rules[7].condition else { panic!() };
     assert_eq!((low.bound, low.min_views), (Bound::Below(0.2), 1));
     assert_eq!(rules[8].by, []);
+    let Condition::Release(worse) = &rules[9].condition else { panic!() };
+    assert_eq!((worse.min_ratio, worse.min_errors, worse.within), (2.0, 3, Duration::from_secs(12 * 3600)));
 }
 
 #[test]
@@ -286,7 +288,7 @@ fn the_shops_rules_are_in_order() {
     }
     let (rules, found) = load_rules(&Memory::default(), &files);
     assert_eq!(found, []);
-    assert_eq!(rules.len(), 8);
+    assert_eq!(rules.len(), 9);
 }
 
 #[track_caller]

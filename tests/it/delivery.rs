@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 use spiked::config::{Email, HttpConfig, Integration, MailTls, PagerDuty, Receiver, Slack, View, Webhook};
 use spiked::model::delivery::Target;
-use spiked::model::{AttemptResult, Delivery, Notification, Secret, Timestamp};
+use spiked::model::{AttemptResult, Delivery, Notification, Reason, Secret, State, Timestamp};
 use spiked::notifier::{Clients, email, mail_body, pagerduty, send, slack, terminal, webhook};
 use spiked::render::{Audience, sample, tell};
 
@@ -183,7 +183,7 @@ fn hostile_text_does_no_harm_and_fits() {
 
 #[test]
 fn marketers_read_no_jargon() {
-    for notification in [sample::fire(), sample::update(), sample::resolve()] {
+    for notification in [sample::fire(), sample::update(), sample::resolve(), sample::worse()] {
         let audience = audience(View::Business);
         let mail = mail_body::payload(&notification, &tell(&notification, &audience), &audience);
         for word in ["PaymentError", "CheckoutErrorSpike", "p-value", "5xx", "threshold", "rule", "percentile", "null", "UTC"] {
@@ -195,7 +195,9 @@ fn marketers_read_no_jargon() {
 
 #[test]
 fn every_payload_is_as_it_was_reviewed() {
-    for (name, notification) in [("fire", sample::fire()), ("update", sample::update()), ("resolve", sample::resolve())] {
+    let cases =
+        [("fire", sample::fire()), ("update", sample::update()), ("resolve", sample::resolve()), ("worse", sample::worse())];
+    for (name, notification) in cases {
         let engineers = audience(View::Technical);
         let story = tell(&notification, &engineers);
         let pretty = |value: Value| serde_json::to_string_pretty(&value).unwrap();
@@ -240,6 +242,29 @@ fn each_kind_of_alert_has_its_own_words() {
     ];
     lines.push(String::new());
     insta::assert_snapshot!("kinds", lines.join("\n"));
+}
+
+/// A release alert ends for three reasons, and each is told as what it is.
+#[test]
+fn a_release_that_was_worse_ends_in_words() {
+    let mut lines = Vec::new();
+    for reason in [
+        "the comparison ends after 1d",
+        "its traffic is gone",
+        "it fails no more often than the other releases in the same minutes",
+    ] {
+        for view in [View::Technical, View::Business] {
+            let mut notification = sample::worse();
+            notification.reason = Reason::Resolve;
+            let mut end = notification.alerts[0].firing.clone();
+            (end.state, end.at) = (State::Resolved, sample::at("07:31"));
+            end.reason = format!("over after 26m: {reason}");
+            notification.alerts[0].resolved = Some(end);
+            let story = tell(&notification, &audience(view));
+            lines.push(format!("{}\n{}\n{}", story.title, story.line, story.fact.text()));
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 /// Writes what is sent into a folder, to be looked at: `SPIKED_LOOK=dir cargo test --test it look`.

@@ -17,6 +17,7 @@ mod false_alarms;
 mod harness;
 mod live_is_backtest;
 mod reference;
+mod releases;
 mod scenarios;
 mod sinks;
 mod watch_properties;

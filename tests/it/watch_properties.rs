@@ -21,6 +21,8 @@ rules:
   - alert: High
     by: [release]
     threshold: {of: error_rate, above: 20%, over: 1m, min_views: 5}
+  - alert: Worse
+    release: {of: error_rate, false_alarms: 1 per series per day}
   - alert: Silent
     by: []
     absent: {of: views, for: 3m}

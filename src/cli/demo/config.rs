@@ -68,7 +68,7 @@ mod tests {
         let (_, found) = parse_str(&Nothing, "demo.yaml", DEMO_YAML);
         assert!(found.is_empty(), "{found:?}");
         let (config, rules) = load(Path::new("/tmp/demo")).unwrap();
-        assert_eq!(rules.len(), 8);
+        assert_eq!(rules.len(), 9);
         assert_eq!(config.sites["shop"].funnels[0].steps.len(), 4);
         assert_eq!((config.route.group_wait, config.route.group_interval), (Duration::ZERO, Duration::from_secs(10)));
     }
