@@ -37,12 +37,11 @@ pub fn measure(sight: &Sight, of: &Metric, now: Timestamp, secs: i64) -> Measure
     let sessions = if needs_sessions && sight.sessions.can_judge(from) { sight.sessions.since(from) } else { None };
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let value = match of {
-        Metric::ErrorRate => share(tally.errors, tally.views),
+        Metric::ErrorRate | Metric::Conversion => share(tally.errors, tally.views),
         Metric::SessionErrorRate => sessions.and_then(|(all, affected)| share(affected, all)),
         Metric::Errors => Some(tally.errors as f64),
         Metric::Views | Metric::Track(_) => Some(tally.views as f64),
         Metric::AffectedSessions => sessions.map(|(_, affected)| affected as f64),
-        Metric::Conversion => None,
     };
     Measured { value, tally, sessions }
 }
