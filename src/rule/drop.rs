@@ -43,6 +43,8 @@ const BACK: (f64, f64) = (0.2, 0.7);
 /// Minutes by which an hour's mean is drawn to the day's, and the local level to 1; of a conversion, sessions.
 const MINUTES_PRIOR: (f64, f64) = (5.0, 20.0);
 const SESSIONS_PRIOR: (f64, f64) = (50.0, 50.0);
+/// The hour's prior is never worth more than so many counts: a busy night says soon enough that it is one.
+const COUNTS_PRIOR: f64 = 10.0;
 /// A conversion is not judged before so many sessions.
 const SESSIONS_MIN: f64 = 50.0;
 /// After so many minutes, a minute teaches at most this multiple of what is usual, and what chance may add to it (in standard
@@ -103,10 +105,12 @@ pub struct Since {
     pub exposure: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Firing {
     since: i64,
     back: f64,
+    /// What came meanwhile, for the hours to learn when it is over: a night that was told once is not told every night.
+    hours: Box<[(f32, f32); 24]>,
 }
 
 /// What a closed minute changed.
@@ -244,6 +248,10 @@ impl Traffic {
             if minute > firing.since {
                 firing.back = (firing.back + back_nats(count, expected, phi)).max(0.0);
             }
+            if count > 0.0 {
+                let hour = &mut firing.hours[hour_of(minute, zone_secs).0];
+                *hour = (hour.0 + count as f32, hour.1 + exposure as f32);
+            }
             let lasting = minute - firing.since > DAY && count > 0.0;
             if firing.back >= RESOLVE_NATS {
                 self.forget_firing();
@@ -279,7 +287,7 @@ impl Traffic {
     fn judge_open(&mut self, zone_secs: f64, threshold: f64) -> Option<Change> {
         let mut late = self.late.take()?;
         let phi = self.phi();
-        let (mut evidence, mut back) = (self.evidence, self.firing.map_or(0.0, |firing| firing.back));
+        let (mut evidence, mut back) = (self.evidence, self.firing.as_ref().map_or(0.0, |firing| firing.back));
         let mut after_hollow = false;
         let exposure = self.flow.as_ref().map_or([1.0; OPEN], |flow| flow.ahead());
         for place in 0..(self.judged - self.minute).max(0) as usize {
@@ -289,7 +297,7 @@ impl Traffic {
             let whole = (self.rate_from(self.season(minute, zone_secs)) * exposure[place]).max(EXPECTED_MIN);
             let (expected, hollow) = (whole * late.share(age), late.hollow(age, after_hollow));
             after_hollow = count <= HOLLOW * whole;
-            if self.firing.is_some_and(|firing| minute > firing.since) {
+            if self.firing.as_ref().is_some_and(|firing| minute > firing.since) {
                 back = (back - temper(-back_nats(count, expected, phi), hollow)).max(0.0);
             }
             let floors = expected * self.caution(minute);
@@ -324,7 +332,7 @@ impl Traffic {
     }
 
     fn fall(&mut self) -> Change {
-        self.firing = Some(Firing { since: self.judged - 1, back: 0.0 });
+        self.firing = Some(Firing { since: self.judged - 1, back: 0.0, hours: Box::default() });
         Change::Fell
     }
 
@@ -382,8 +390,9 @@ impl Traffic {
     /// Usual count a minute (or conversion) in an hour of the day, drawn to the day's mean while little is known.
     fn hour_mean(&self, hour: usize) -> f64 {
         let (counts, exposures) = self.hours[hour % 24];
-        let prior = self.prior().0;
-        (f64::from(counts) + prior * self.day.0 / self.day.1) / (f64::from(exposures) + prior)
+        let mean = self.day.0 / self.day.1;
+        let prior = self.prior().0.min(COUNTS_PRIOR / mean);
+        (f64::from(counts) + prior * mean) / (f64::from(exposures) + prior)
     }
 
     /// The season at the local level; a level above the usual one is not believed.
@@ -441,7 +450,9 @@ impl Traffic {
 
     /// Forgets that it fell, and the evidence; keeps what was learned.
     pub fn forget_firing(&mut self) {
-        self.firing = None;
+        for (hour, came) in self.hours.iter_mut().zip(self.firing.take().map(|firing| *firing.hours).unwrap_or_default()) {
+            *hour = (hour.0 + came.0, hour.1 + came.1);
+        }
         self.calm();
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::lateness::OPEN;
 
 /// How long people need for a step, in minutes: the mean of the fading memory.
-const STEP_MINUTES: f64 = 10.0;
+pub const STEP_MINUTES: f64 = 10.0;
 /// Sessions after which this step is taken to be silent.
 const SILENT_AFTER: f64 = 3.0;
 /// Sessions a minute below which nothing is expected any more.

@@ -215,3 +215,12 @@ fn a_conversion_falls_only_where_people_come_and_do_not_go_on() {
         assert!(matches!(changes[..], [(_, Change::Back)]), "{changes:?}");
     }
 }
+
+#[test]
+fn a_night_that_falls_at_once_is_told_the_first_time_at_most() {
+    let rate = |minute: i64| if (420..1320).contains(&(minute % DAY)) { 60.0 } else { 0.6 };
+    let mut traffic = Traffic::new(0);
+    let changes = live(&mut traffic, 6, rate, |_| 0.0);
+    let nights = changes.iter().filter(|(_, change)| *change == Change::Fell).count();
+    assert!(nights <= 1, "{changes:?}");
+}
