@@ -108,6 +108,8 @@ pub struct Since {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Firing {
     since: i64,
+    /// ΣwR when it fell.
+    evidence: f64,
     back: f64,
     /// What came meanwhile, for the hours to learn when it is over: a night that was told once is not told every night.
     hours: Box<[(f32, f32); 24]>,
@@ -267,7 +269,7 @@ impl Traffic {
         weigh(&mut self.evidence, |floor, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi));
         self.score_minute(count, expected, phi);
         if self.crosses(&self.evidence, threshold) {
-            return Some(self.fall());
+            return Some(self.fall(total(&self.evidence)));
         }
         if total(&self.evidence) < SUSPICION.exp() * OMEGA {
             self.learn(minute, zone_secs, count, (season, exposure), expected);
@@ -306,7 +308,7 @@ impl Traffic {
         }
         self.late = Some(late);
         if self.firing.is_none() {
-            return self.crosses(&evidence, threshold).then(|| self.fall());
+            return self.crosses(&evidence, threshold).then(|| self.fall(total(&evidence)));
         }
         (back >= RESOLVE_NATS).then(|| {
             // What is open is of the drop, or of its end.
@@ -331,8 +333,8 @@ impl Traffic {
         self.is_known() && total(evidence) > threshold
     }
 
-    fn fall(&mut self) -> Change {
-        self.firing = Some(Firing { since: self.judged - 1, back: 0.0, hours: Box::default() });
+    fn fall(&mut self, evidence: f64) -> Change {
+        self.firing = Some(Firing { since: self.judged - 1, evidence, back: 0.0, hours: Box::default() });
         Change::Fell
     }
 
@@ -471,7 +473,7 @@ impl Traffic {
         View {
             expected,
             expected_range: (expected * quantile_factor(shape, -1.2816), expected * quantile_factor(shape, 1.2816)),
-            evidence: total(&self.evidence),
+            evidence: self.firing.as_ref().map_or_else(|| total(&self.evidence), |firing| firing.evidence),
             phi: self.phi(),
             season: season / (self.day.0 / self.day.1).max(1e-9),
             since: Since { count: self.onset.count + open, ..self.onset },

@@ -12,7 +12,7 @@ use crate::model::{Finding, Metric, Timestamp};
 use crate::rule::drop::{Change, Traffic, View, threshold};
 
 use super::Watch;
-use super::finding::{Cause, Scene, ratio};
+use super::finding::{Cause, Scene, nats, ratio};
 use super::group::{Group, Minute, RuleState};
 use super::site::Site;
 
@@ -312,12 +312,12 @@ impl Scene<'_> {
             baseline_range: self.whole_site.is_none().then_some(view.expected_range),
             ratio: ratio(value, Some(usual)),
             views,
-            evidence: Some((view.evidence.max(1e-300).ln(), fall.bar.ln())),
+            evidence: Some((nats(view.evidence), nats(fall.bar))),
             dispersion: Some(view.phi),
             season: Some(view.season),
             ..Finding::default()
         };
-        let (nats, needed) = finding.evidence.unwrap_or_default();
+        let (found, needed) = finding.evidence.unwrap_or_default();
         let noise = view.phi;
         let name = finding.metric.as_str();
         let reason = match self.whole_site {
@@ -326,7 +326,7 @@ impl Scene<'_> {
                 site.groups
             ),
             None => format!(
-                "{views} {name} since {began}, usually {usual:.1} a minute; evidence {nats:.1} nats of {needed:.1} needed, noise \u{3c6} {noise:.1}"
+                "{views} {name} since {began}, usually {usual:.1} a minute; evidence {found:.1} nats of {needed:.1} needed, noise \u{3c6} {noise:.1}"
             ),
         };
         (finding, began, reason)
@@ -345,15 +345,15 @@ impl Scene<'_> {
             baseline_range: Some(view.expected_range),
             ratio: ratio(value, Some(view.expected)),
             views: of.round() as u64,
-            evidence: Some((view.evidence.max(1e-300).ln(), fall.bar.ln())),
+            evidence: Some((nats(view.evidence), nats(fall.bar))),
             dispersion: Some(view.phi),
             season: Some(view.season),
             ..Finding::default()
         };
-        let (nats, needed) = finding.evidence.unwrap_or_default();
+        let (found, needed) = finding.evidence.unwrap_or_default();
         let (usual, noise) = (view.expected * 100.0, view.phi);
         let reason = format!(
-            "{came:.0} at the next step since {began} of about {of:.0} that were at this one, usually {usual:.1} %; evidence {nats:.1} \
+            "{came:.0} at the next step since {began} of about {of:.0} that were at this one, usually {usual:.1} %; evidence {found:.1} \
              nats of {needed:.1} needed, noise \u{3c6} {noise:.1}"
         );
         (finding, began, reason)

@@ -213,7 +213,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Evidence in nats above the share that a single quiet minute has: what people can compare.
-fn nats(evidence: f64) -> f64 {
+pub(super) fn nats(evidence: f64) -> f64 {
     (evidence.max(1e-300) * crate::stats::WEEK_SECS / 60.0).ln()
 }
 
