@@ -292,11 +292,11 @@ impl Traffic {
         let (mut evidence, mut back) = (self.evidence, self.firing.as_ref().map_or(0.0, |firing| firing.back));
         let mut after_hollow = false;
         let exposure = self.flow.as_ref().map_or([1.0; OPEN], |flow| flow.ahead());
-        for place in 0..(self.judged - self.minute).max(0) as usize {
+        for (place, exposure) in exposure.into_iter().enumerate().take((self.judged - self.minute).max(0) as usize) {
             let minute = self.minute + place as i64;
             let (age, count) = ((self.judged - 1 - minute) as usize, self.open[place]);
             late.note(place, age, count);
-            let whole = (self.rate_from(self.season(minute, zone_secs)) * exposure[place]).max(EXPECTED_MIN);
+            let whole = (self.rate_from(self.season(minute, zone_secs)) * exposure).max(EXPECTED_MIN);
             let (expected, hollow) = (whole * late.share(age), late.hollow(age, after_hollow));
             after_hollow = count <= HOLLOW * whole;
             if self.firing.as_ref().is_some_and(|firing| minute > firing.since) {

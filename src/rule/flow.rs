@@ -83,7 +83,7 @@ mod tests {
             let mut pace = Pace::default();
             let first = pace.next(rate);
             assert!(first < 0.2 * rate, "people need time: {first} of {rate}");
-            (0..600).for_each(|_| drop(pace.next(rate)));
+            (0..600).for_each(|_| _ = pace.next(rate));
             assert!((pace.next(rate) / rate - 1.0).abs() < 0.01);
             let rest: f64 = (0..600).map(|_| pace.next(0.0)).sum();
             assert!(rest <= 1.5 * SILENT_AFTER, "rate {rate}: {rest} sessions are still expected after silence began");

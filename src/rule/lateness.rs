@@ -63,8 +63,8 @@ impl Lateness {
             return;
         }
         let keep = decay(1.0, HALF) as f32;
-        for age in 0..AGES {
-            let hollow = f64::from(seen[age]) <= HOLLOW * count;
+        for (age, seen) in seen.into_iter().enumerate() {
+            let hollow = f64::from(seen) <= HOLLOW * count;
             self.before[age] = hollow;
             // When this minute had this age, the one before was a minute older.
             let after = was.get(age + 1).copied().unwrap_or(false);
@@ -72,7 +72,7 @@ impl Lateness {
             *known = (known.0 * keep + 1.0, known.1 * keep + f32::from(u8::from(hollow)));
             if !hollow {
                 let come = &mut self.come[age];
-                *come = (come.0 * keep + seen[age], come.1 * keep + count as f32);
+                *come = (come.0 * keep + seen, come.1 * keep + count as f32);
             }
         }
     }

@@ -117,9 +117,9 @@ impl Watch {
             changes.extend(change);
         }
         for came in came {
-            drop.traffic.add_sessions(came.minute, came.tries);
+            drop.traffic.add_sessions(came.at, came.tries);
             if came.count > 0.0 {
-                drop.traffic.add(came.minute, minute, came.count);
+                drop.traffic.add(came.at, minute, came.count);
             }
         }
         while let Some(change) = drop.traffic.judge_next(now.secs().div_euclid(60), zone, bar) {
@@ -294,7 +294,7 @@ impl Scene<'_> {
     pub(super) fn drop_finding(&self, now: Timestamp, fall: &Fall) -> (Finding, Timestamp, String) {
         let view = &fall.view;
         if self.metric() == Metric::Conversion {
-            return self.conversion_finding(fall);
+            return Self::conversion_finding(fall);
         }
         let began = match self.whole_site {
             Some(site) => site.seen,
@@ -333,7 +333,7 @@ impl Scene<'_> {
     }
 
     /// The same of a conversion: value and baseline are shares, views the sessions that may have gone on.
-    fn conversion_finding(&self, fall: &Fall) -> (Finding, Timestamp, String) {
+    fn conversion_finding(fall: &Fall) -> (Finding, Timestamp, String) {
         let view = &fall.view;
         let (came, of) = (view.since.count, view.since.exposure);
         let began = Timestamp::from_secs(view.since.minute * 60);

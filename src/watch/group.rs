@@ -49,8 +49,8 @@ pub(crate) struct Group {
 /// What came for a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Minute {
-    /// Since the epoch.
-    pub(crate) minute: i64,
+    /// Which minute since the epoch.
+    pub(crate) at: i64,
     /// Views, named events, or of a conversion sessions at the next step.
     pub(crate) count: f64,
     /// Of a conversion: sessions at this step.
@@ -226,9 +226,9 @@ impl Group {
 
     fn add_minute(&mut self, at: Timestamp, count: f64, tries: f64) {
         let minute = at.secs().div_euclid(60);
-        match self.minutes.iter_mut().find(|known| known.minute == minute) {
+        match self.minutes.iter_mut().find(|known| known.at == minute) {
             Some(known) => (known.count, known.tries) = (known.count + count, known.tries + tries),
-            None => self.minutes.push(Minute { minute, count, tries }),
+            None => self.minutes.push(Minute { at: minute, count, tries }),
         }
     }
 
