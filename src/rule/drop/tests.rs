@@ -1,3 +1,5 @@
+//! Streams minute by minute: what is a drop, what is none, and how soon it is told.
+
 use super::*;
 
 /// Feeds minutes with a steady rate; the changes with the minutes after which they came.
