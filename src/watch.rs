@@ -18,6 +18,7 @@ mod query;
 mod release;
 mod releases;
 mod site;
+mod step;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -330,13 +331,17 @@ impl Watch {
         for place in 0..links {
             let (cut, group) = self.state.series[&series].links[place];
             let spec = &self.plan.cuts[cut as usize];
+            if spec.signal == Signal::Conversion {
+                self.count_step(cut, site, batch, event);
+                continue;
+            }
             let Some((views, errors)) = spec.counts(batch, event) else { continue };
             let by_session = spec.signal == Signal::Sessions;
             let group = if group == NO_GROUP {
                 if !spec.event_passes(batch, event) {
                     continue;
                 }
-                self.event_group(cut, site, batch, event)
+                self.event_group(cut, site, batch, event, batch.str(event.step))
             } else {
                 group
             };
@@ -387,7 +392,12 @@ impl Watch {
         let mut links = Vec::new();
         for cut in 0..self.plan.cuts.len() {
             let spec = &self.plan.cuts[cut];
-            if !spec.select.series_passes(&key.site, &key.env, &key.page, &key.step) {
+            let passes = |step: &str| spec.select.series_passes(&key.site, &key.env, &key.page, step);
+            let is_wanted = match spec.signal {
+                Signal::Conversion => self.steps_counted(&key.site, &key.step).iter().any(|(step, _)| passes(step)),
+                _ => passes(&key.step),
+            };
+            if !is_wanted {
                 continue;
             }
             let group = if spec.follows_series() { self.group(cut as u32, site, key, Vec::new(), now) } else { NO_GROUP };
@@ -397,7 +407,7 @@ impl Watch {
     }
 
     /// The group of an event in a cut whose groups depend on dimensions or tags.
-    fn event_group(&mut self, cut: u32, site: u32, batch: &Batch, event: &Event) -> u32 {
+    fn event_group(&mut self, cut: u32, site: u32, batch: &Batch, event: &Event, step: &str) -> u32 {
         use crate::rule::GroupBy;
         let by = &self.plan.cuts[cut as usize].by;
         let others = by
@@ -414,7 +424,7 @@ impl Watch {
             site: site_name.name.clone(),
             env: site_name.env.clone(),
             page: batch.str(event.page).to_owned(),
-            step: batch.str(event.step).to_owned(),
+            step: step.to_owned(),
         };
         self.group(cut, site, &key, others, event.arrival)
     }

@@ -106,7 +106,8 @@ fn release(check: &mut Check<'_>, node: &Node) -> ReleaseRule {
 
 fn drop_rule(check: &mut Check<'_>, node: &Node) -> DropRule {
     let map = check.map(node, "`drop`", &DROP);
-    let of = metric(check, &map, "drop", Metric::Views, |of| matches!(of, Metric::Views | Metric::Track(_)));
+    let fits = |of: &Metric| matches!(of, Metric::Views | Metric::Track(_) | Metric::Conversion);
+    let of = metric(check, &map, "drop", Metric::Views, fits);
     DropRule { of, false_alarms: budget(check, &map, ONE_PER_MONTH) }
 }
 
@@ -180,10 +181,7 @@ fn span(check: &mut Check<'_>, node: &Node, what: &str) -> Duration {
 fn metric(check: &mut Check<'_>, map: &Map<'_>, condition: &str, default: Metric, fits: fn(&Metric) -> bool) -> Metric {
     let Some(node) = map.get("of") else { return default };
     let Some(of) = read_metric(check, node) else { return default };
-    if of == Metric::Conversion {
-        let hint = "`absent` or `drop` of `{track: NAME}` sees that orders stop coming";
-        check.error_hint(node, "`conversion` is not available in this version", hint);
-    } else if !fits(&of) {
+    if !fits(&of) {
         let usual = default.as_str();
         check.error_hint(
             node,

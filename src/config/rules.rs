@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conditions::{CONDITIONS, LATER, condition, patterns};
 use super::diagnostic::{Level, did_you_mean, nearest};
 use super::raw::{Check, Kind, Map, Node};
-use crate::model::{Dim, Labels, Severity};
+use crate::model::{Dim, Labels, Metric, Severity};
 use crate::rule::{Condition, GroupBy, Place, Rule, Select, SeverityChoice};
 
 /// Keys of a rule file.
@@ -76,10 +76,18 @@ fn one_rule(check: &mut Check<'_>, node: &Node, defaults: &Map<'_>, declared: &[
     if let Condition::Release(_) = &condition {
         check_compares(check, &map, &common);
     }
+    let mut by = common.by;
+    if condition.metric() == Some(&Metric::Conversion) {
+        by = by_step(check, &map, by);
+        if !common.select.page.is_empty() {
+            let hint = "write `where: {step: NAME}`";
+            check.error_hint(node, "`conversion` is of funnel steps, so `where` cannot name pages", hint);
+        }
+    }
     Some(Rule {
         alert: alert?,
         select: common.select,
-        by: common.by,
+        by,
         condition,
         hold: common.hold,
         keep_firing: common.keep_firing,
@@ -113,6 +121,18 @@ fn check_compares(check: &mut Check<'_>, map: &Map<'_>, common: &Common) {
             hint,
         );
     }
+}
+
+/// A conversion belongs to a step, whatever its pages are.
+fn by_step(check: &mut Check<'_>, rule: &Map<'_>, mut by: Vec<GroupBy>) -> Vec<GroupBy> {
+    if let Some(node) = rule.get("by").filter(|_| by.contains(&GroupBy::Page)) {
+        check.say(Level::Note, node.place, "`conversion` is of funnel steps: `page` is left out", None);
+    }
+    by.retain(|key| *key != GroupBy::Page);
+    if !by.contains(&GroupBy::Step) {
+        by.push(GroupBy::Step);
+    }
+    by
 }
 
 fn the_condition(check: &mut Check<'_>, node: &Node, map: &Map<'_>) -> Option<Condition> {

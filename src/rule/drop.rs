@@ -1,11 +1,17 @@
 //! `drop`: a stream of views (or of a named event) fell beneath what is usual for the hour: the machine of `spike` turned down.
 //!
-//! Counts are gathered in minutes of event time, and a minute is closed when the clock has passed it. Where a stream's lines come
-//! late as a habit, so much longer is waited: its own lateness is learned, so that silence is never mistaken for delay. Each closed minute is held against a null boundary, a share of what is expected:
-//! evidence that the traffic lies beneath even that is gathered by a Shiryaev–Roberts mixture in units of weeks, so the budget
-//! is false alarms per series-week (see [`crate::stats::shiryaev_roberts`]). A silent minute is an observation too: whoever owns
-//! a stream asks [`Traffic::wake`] when to look at the latest. Minutes are closed in order and one by one, whenever they are
-//! caught up with, so the answer does not depend on how often one looks.
+//! Counts are gathered in minutes of event time and judged by the clock, minute by minute: a silent minute is an observation too.
+//! Evidence that the traffic lies beneath even a share of what is expected is gathered by a Shiryaev–Roberts mixture in units of
+//! weeks, so the budget is false alarms per series-week (see [`crate::stats::shiryaev_roberts`]). The deeper the drop that is
+//! looked for, the larger that share: silence is told from a normal day more easily than a bad hour is. Whoever owns a stream
+//! asks [`Traffic::wake`] when to look at the latest. Minutes are judged in order and one by one, whenever they are caught up
+//! with, so the answer does not depend on how often one looks.
+//!
+//! Where lines come late as a habit, a minute stays open while they may come, and until then it counts for no more than the
+//! stream's own lateness allows ([`super::lateness`]).
+//!
+//! A `conversion` is judged alike: what is counted are sessions at the next step, and what is expected is not so many a minute but
+//! so many of the sessions that came to this step ([`super::flow`]): the exposure of a minute.
 //!
 //! It learns a mean for each hour of the day and a local level, only while nothing is suspicious. The level is capped at the
 //! usual one, and a minute teaches the hours no more than a multiple of what is usual: the end of a campaign or of a visit of
@@ -13,14 +19,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::Flow;
+use super::lateness::{HOLLOW, Lateness, OPEN, temper};
+use super::week::Week;
 use crate::stats::decay;
 use crate::stats::gamma::quantile_factor;
 use crate::stats::nb1::log_likelihood_ratio;
 
-/// The null boundary as a share of what is expected; on the first day the second.
-const FLOOR: (f64, f64) = (0.5, 0.1);
-/// The drops looked for, as shares of the null boundary, with equal weights.
-const RATIOS: [f64; 3] = [0.4, 0.15, 0.03];
+/// The drops looked for, with equal weights: the null boundary as a share of what is expected, and what is left of it.
+const DROPS: [(f64, f64); 3] = [(0.5, 0.4), (0.7, 0.15), (0.9, 0.03)];
+/// The null boundaries' share on the first day, when no hours are known.
+const FIRST_DAY: f64 = 0.5;
 /// A minute's share of a week.
 const OMEGA: f64 = 1.0 / 10_080.0;
 /// Minutes of a day, and those before anything may be said.
@@ -28,12 +37,16 @@ const DAY: i64 = 1_440;
 const YOUNG: i64 = 60;
 /// Evidence above one minute's share at which learning stops, in nats.
 const SUSPICION: f64 = 4.0;
-/// Nats of evidence for "traffic is back": 70 % of what is expected against 10 %.
+/// Nats of evidence for "traffic is back": 70 % of what is expected against 20 %.
 const RESOLVE_NATS: f64 = 5.0;
-const BACK: (f64, f64) = (0.1, 0.7);
-/// Minutes by which an hour's mean is drawn to the day's, and the local level to 1.
-const HOUR_PRIOR: f64 = 5.0;
-const LEVEL_PRIOR: f64 = 20.0;
+const BACK: (f64, f64) = (0.2, 0.7);
+/// Minutes by which an hour's mean is drawn to the day's, and the local level to 1; of a conversion, sessions.
+const MINUTES_PRIOR: (f64, f64) = (5.0, 20.0);
+const SESSIONS_PRIOR: (f64, f64) = (50.0, 50.0);
+/// The hour's prior is never worth more than so many counts: a busy night says soon enough that it is one.
+const COUNTS_PRIOR: f64 = 10.0;
+/// A conversion is not judged before so many sessions.
+const SESSIONS_MIN: f64 = 50.0;
 /// After so many minutes, a minute teaches at most this multiple of what is usual, and what chance may add to it (in standard
 /// deviations, and one).
 const SURGE: (i64, f64, f64) = (240, 1.5, 3.0);
@@ -47,13 +60,8 @@ const NOISE_KEEP: f64 = 0.9998;
 const WAKE_MOST: i64 = 60;
 /// What is expected is never less, a minute.
 const EXPECTED_MIN: f64 = 1e-6;
-/// Minutes that are open at once: the lateness allowed by default and the one that runs.
-const OPEN: usize = 6;
-/// Lateness is learned from so large a part of a minute's expectation, and forgotten with this half-life in minutes.
+/// Lateness is worth a memory when so large a part of a minute's expectation came late.
 const LATE_SHARE: f64 = 0.2;
-const LATE_HALF: f64 = 2_880.0;
-/// Most evidence of one minute in such a stream, in nats: half of what an alert needs.
-const LATE_CAP: f64 = 9.0;
 /// Evidence is clamped here.
 const CLAMP: f64 = 1e200;
 
@@ -61,15 +69,19 @@ const CLAMP: f64 = 1e200;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
     born: i64,
-    /// The minute that is being filled, since the epoch.
+    /// The oldest open minute, since the epoch.
     minute: i64,
-    /// What has come for that minute and those after it.
+    /// All minutes before this one have been judged.
+    judged: i64,
+    /// What has come for the open minutes.
     open: [f64; OPEN],
-    /// Minutes by which a good part of a minute's count came late of late.
-    late: f64,
+    late: Option<Box<Lateness>>,
+    /// Of a conversion: the sessions at this step.
+    flow: Option<Box<Flow>>,
     evidence: [f64; 3],
-    /// Views and minutes for each hour of the local day.
+    /// Counts and exposure (minutes, or sessions of a conversion) for each hour of the local day.
     hours: [(f32, f32); 24],
+    week: Week,
     day: (f64, f64),
     level: (f64, f64),
     noise: (f64, f64),
@@ -89,12 +101,18 @@ pub struct Since {
     pub count: f64,
     /// What was expected.
     pub expected: f64,
+    /// Minutes, or of a conversion sessions that may have gone on.
+    pub exposure: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Firing {
     since: i64,
+    /// ΣwR when it fell.
+    evidence: f64,
     back: f64,
+    /// What came meanwhile, for the hours to learn when it is over: a night that was told once is not told every night.
+    hours: Box<[(f32, f32); 24]>,
 }
 
 /// What a closed minute changed.
@@ -111,7 +129,7 @@ pub enum Change {
 /// What is known of a stream now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// Expected count a minute.
+    /// Expected count a minute, or conversion.
     pub expected: f64,
     /// An 80 % interval of it.
     pub expected_range: (f64, f64),
@@ -136,10 +154,13 @@ impl Traffic {
         Self {
             born: minute,
             minute,
+            judged: minute,
             open: [0.0; OPEN],
-            late: 0.0,
+            late: None,
+            flow: None,
             evidence: [0.0; 3],
             hours: [(0.0, 0.0); 24],
+            week: Week::default(),
             day: (1.0, 1.0),
             level: (1.0, 1.0),
             noise: (30.0, 15.0),
@@ -150,95 +171,198 @@ impl Traffic {
         }
     }
 
+    /// The sessions that go on to the next step, of those of a step first heard of in this minute.
+    pub fn conversion(minute: i64) -> Self {
+        Self { flow: Some(Box::default()), day: (0.1, 1.0), ..Self::new(minute) }
+    }
+
+    /// Counts sessions at this step into the minute in which they came, where it is a conversion that is judged.
+    pub fn add_sessions(&mut self, minute: i64, sessions: f64) {
+        let place = (minute - self.minute).clamp(0, OPEN as i64 - 1) as usize;
+        if let Some(flow) = &mut self.flow {
+            flow.add(place, sessions);
+        }
+    }
+
     /// Counts into the minute in which it happened; `now` is the minute in which it came.
     pub fn add(&mut self, minute: i64, now: i64, count: f64) {
-        if minute < self.minute && count >= LATE_SHARE * self.day.0 / self.day.1 {
-            self.late = self.late.max((now - minute) as f64).min((OPEN - 1) as f64);
+        let is_late = minute < self.minute && self.late.is_none() && self.firing.is_none();
+        let exposure = self.flow.as_ref().map_or(1.0, |flow| flow.ahead()[0].max(1.0));
+        if is_late && count >= LATE_SHARE * exposure * self.day.0 / self.day.1 {
+            self.late = Some(Box::new(Lateness::new(now - minute)));
         }
         self.open[(minute - self.minute).clamp(0, OPEN as i64 - 1) as usize] += count;
     }
 
+    /// Minutes for which a minute stays open.
     fn lag(&self) -> i64 {
-        (self.late - 0.1).ceil() as i64
+        if self.late.is_some() { OPEN as i64 - 1 } else { 0 }
     }
 
-    /// Closes the next minute that is over at `now` (a minute since the epoch that has begun). `None`: all are closed.
+    /// Judges the next minute that is over at `now` (a minute since the epoch that has begun). `None`: all are judged.
     ///
     /// `zone_secs` is the site's offset from UTC, `threshold` that of the rule.
-    pub fn close_next(&mut self, now: i64, zone_secs: f64, threshold: f64) -> Option<Option<Change>> {
-        (self.minute + self.lag() < now).then(|| self.close(zone_secs, threshold))
+    pub fn judge_next(&mut self, now: i64, zone_secs: f64, threshold: f64) -> Option<Option<Change>> {
+        if self.judged >= now {
+            return None;
+        }
+        self.judged += 1;
+        let mut change = None;
+        while self.minute + self.lag() < self.judged {
+            change = change.or(self.close(zone_secs, threshold));
+        }
+        Some(change.or_else(|| self.judge_open(zone_secs, threshold)))
     }
 
     /// Leaves out all minutes before `minute`: nobody was there to count them.
     pub fn skip_to(&mut self, minute: i64) {
-        if self.minute < minute {
-            (self.minute, self.open, self.before, self.score) = (minute, [0.0; OPEN], None, 0.0);
-            self.evidence = [0.0; 3];
-            self.onset = Since { minute, ..Since::default() };
+        if self.judged < minute {
+            (self.minute, self.judged, self.open) = (minute, minute, [0.0; OPEN]);
+            if let Some(late) = &mut self.late {
+                late.skip();
+            }
+            self.flow.iter_mut().for_each(|flow| flow.skip());
+            self.calm();
         }
     }
 
+    /// The oldest open minute is complete.
     fn close(&mut self, zone_secs: f64, threshold: f64) -> Option<Change> {
         let (minute, count) = (self.minute, self.open[0]);
         self.open.rotate_left(1);
         self.open[OPEN - 1] = 0.0;
         self.minute += 1;
-        self.late *= decay(1.0, LATE_HALF);
+        if let Some(late) = &mut self.late {
+            late.close(count, self.firing.is_none());
+        }
+        let exposure = self.flow.as_mut().map_or(1.0, |flow| flow.close());
         let season = self.season(minute, zone_secs);
-        let expected = self.expected_from(season);
+        if exposure > 0.0 && (count > 0.0 || self.firing.is_none()) {
+            self.week.learn(minute, zone_secs, count / (self.by_hour(minute, zone_secs) * exposure).max(1e-9), exposure);
+        }
+        let expected = (self.rate_from(season) * exposure).max(EXPECTED_MIN);
         let phi = self.phi();
         self.onset.count += count;
         self.onset.expected += expected;
+        self.onset.exposure += exposure;
         if let Some(firing) = &mut self.firing {
-            let (low, high) = (BACK.0 * expected, BACK.1 * expected);
-            firing.back = (firing.back + log_likelihood_ratio(count, low, high, phi)).max(0.0);
-            let lasting = minute - firing.since > DAY && count > 0.0;
-            if firing.back < RESOLVE_NATS && !lasting {
-                return None;
+            // A line that comes late tells of the time before.
+            if minute > firing.since {
+                firing.back = (firing.back + back_nats(count, expected, phi)).max(0.0);
             }
-            if lasting && firing.back < RESOLVE_NATS {
-                *self = Self::new(minute + 1);
+            if count > 0.0 {
+                let hour = &mut firing.hours[hour_of(minute, zone_secs).0];
+                *hour = (hour.0 + count as f32, hour.1 + exposure as f32);
+            }
+            let lasting = minute - firing.since > DAY && count > 0.0;
+            if firing.back >= RESOLVE_NATS {
+                self.forget_firing();
+                return Some(Change::Back);
+            }
+            if lasting {
+                self.accept(minute + 1);
                 return Some(Change::NewUsual);
             }
-            self.forget_firing();
-            return Some(Change::Back);
+            return None;
         }
-        let boundary = expected * self.floor(minute);
-        self.weigh(count, boundary, phi);
-        if minute - self.born > YOUNG && self.total() > threshold {
-            self.firing = Some(Firing { since: minute, back: 0.0 });
-            return Some(Change::Fell);
+        let floors = expected * self.caution(minute);
+        weigh(&mut self.evidence, |floor, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi));
+        self.score_minute(count, expected, phi);
+        if self.crosses(&self.evidence, threshold) {
+            return Some(self.fall(total(&self.evidence)));
         }
-        if self.total() < SUSPICION.exp() * OMEGA {
-            self.learn(minute, zone_secs, count, season, expected);
+        if total(&self.evidence) < SUSPICION.exp() * OMEGA {
+            self.learn(minute, zone_secs, count, (season, exposure), expected);
         }
         None
     }
 
-    fn weigh(&mut self, count: f64, boundary: f64, phi: f64) {
-        // Where lines come late, one that is missing is never enough alone.
-        let cap = if self.lag() > 0 { LATE_CAP } else { f64::INFINITY };
-        for (evidence, ratio) in self.evidence.iter_mut().zip(RATIOS) {
-            let llr = log_likelihood_ratio(count, boundary, boundary * ratio, phi).min(cap);
-            *evidence = ((*evidence + OMEGA) * llr.exp()).min(CLAMP);
+    /// What has lasted for a day is the new usual: the day keeps its shape, and caution begins anew. Where it was a weekend, the
+    /// hours still know what comes after it.
+    fn accept(&mut self, minute: i64) {
+        self.week.scale(self.onset.count / self.onset.expected.max(EXPECTED_MIN));
+        (self.level, self.born) = ((1.0, 1.0), minute);
+        self.forget_firing();
+    }
+
+    /// Judges the minutes that are over and still open, by what their lateness leaves of them.
+    fn judge_open(&mut self, zone_secs: f64, threshold: f64) -> Option<Change> {
+        let mut late = self.late.take()?;
+        let phi = self.phi();
+        let (mut evidence, mut back) = (self.evidence, self.firing.as_ref().map_or(0.0, |firing| firing.back));
+        let mut after_hollow = false;
+        let exposure = self.flow.as_ref().map_or([1.0; OPEN], |flow| flow.ahead());
+        for (place, exposure) in exposure.into_iter().enumerate().take((self.judged - self.minute).max(0) as usize) {
+            let minute = self.minute + place as i64;
+            let (age, count) = ((self.judged - 1 - minute) as usize, self.open[place]);
+            late.note(place, age, count);
+            let whole = (self.rate_from(self.season(minute, zone_secs)) * exposure).max(EXPECTED_MIN);
+            let (expected, hollow) = (whole * late.share(age), late.hollow(age, after_hollow));
+            after_hollow = count <= HOLLOW * whole;
+            if self.firing.as_ref().is_some_and(|firing| minute > firing.since) {
+                back = (back - temper(-back_nats(count, expected, phi), hollow)).max(0.0);
+            }
+            let floors = expected * self.caution(minute);
+            let llr = |floor: f64, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi);
+            weigh(&mut evidence, |floor, left| temper(llr(floor, left), hollow));
         }
-        // Page's CUSUM: its last zero is the most likely start.
-        self.score += log_likelihood_ratio(count, boundary, boundary * RATIOS[1], phi);
+        self.late = Some(late);
+        if self.firing.is_none() {
+            return self.crosses(&evidence, threshold).then(|| self.fall(total(&evidence)));
+        }
+        (back >= RESOLVE_NATS).then(|| {
+            // What is open is of the drop, or of its end.
+            self.leave_open();
+            self.forget_firing();
+            Change::Back
+        })
+    }
+
+    /// Leaves out the minutes that are over and open.
+    fn leave_open(&mut self) {
+        while self.minute < self.judged {
+            self.open.rotate_left(1);
+            self.open[OPEN - 1] = 0.0;
+            self.minute += 1;
+            self.flow.iter_mut().for_each(|flow| _ = flow.close());
+        }
+        self.late.iter_mut().for_each(|late| late.skip());
+    }
+
+    fn crosses(&self, evidence: &[f64; 3], threshold: f64) -> bool {
+        self.is_known() && total(evidence) > threshold
+    }
+
+    fn fall(&mut self, evidence: f64) -> Change {
+        self.firing = Some(Firing { since: self.judged - 1, evidence, back: 0.0, hours: Box::default() });
+        Change::Fell
+    }
+
+    /// Page's CUSUM: its last zero is the most likely start.
+    fn score_minute(&mut self, count: f64, expected: f64, phi: f64) {
+        let (floor, left) = DROPS[1];
+        self.score += log_likelihood_ratio(count, floor * expected, left * floor * expected, phi);
         if self.score <= 0.0 {
             self.score = 0.0;
             self.onset = Since { minute: self.minute, ..Since::default() };
         }
     }
 
-    fn learn(&mut self, minute: i64, zone_secs: f64, count: f64, season: f64, expected: f64) {
+    fn learn(&mut self, minute: i64, zone_secs: f64, count: f64, (season, exposure): (f64, f64), expected: f64) {
         let keep = decay(24.0, HOUR_HALF) as f32;
-        let most = SURGE.1 * season + SURGE.2 * (self.phi() * season).sqrt() + 1.0;
-        let taught = if minute - self.born < SURGE.0 { count } else { count.min(most) };
-        let (views, minutes) = &mut self.hours[hour_of(minute, zone_secs).0];
-        (*views, *minutes) = (*views * keep + taught as f32, *minutes * keep + 1.0);
-        self.day = (self.day.0 * DAY_KEEP + taught, self.day.1 * DAY_KEEP + 1.0);
+        let by_hour = self.by_hour(minute, zone_secs);
+        let usual = by_hour * exposure;
+        let most = SURGE.1 * usual + SURGE.2 * (self.phi() * usual).sqrt() + 1.0;
+        // While the whole hour runs high, only what is beyond that teaches: a surge that lasts does not add up.
+        let high = (self.local_level() * season / (SURGE.1 * by_hour).max(EXPECTED_MIN)).max(1.0);
+        let taught = if minute - self.born < SURGE.0 { count } else { (count / high).min(most) };
+        let (counts, exposures) = &mut self.hours[hour_of(minute, zone_secs).0];
+        (*counts, *exposures) = (*counts * keep + taught as f32, *exposures * keep + exposure as f32);
+        self.day = (self.day.0 * DAY_KEEP + taught, self.day.1 * DAY_KEEP + exposure);
+        // What was just learned is in it: a stream's first minutes are no surge of it.
+        let season = self.season(minute, zone_secs);
         let keep = decay(1.0, LEVEL_HALF);
-        self.level = (self.level.0 * keep + count / season.max(1e-9), self.level.1 * keep + 1.0);
+        self.level = (self.level.0 * keep + count / season.max(1e-9), self.level.1 * keep + exposure);
         if let Some((last, mean)) = self.before {
             let both = expected + mean;
             let (v, d) = (expected * mean / both, (count * mean - last * expected) / both);
@@ -248,57 +372,77 @@ impl Traffic {
         self.before = Some((count, expected));
     }
 
-    /// Usual count a minute at the middle of a minute, linear between the middles of hours.
+    /// Usual count a minute (or conversion) at the middle of a minute, linear between the middles of hours.
     fn season(&self, minute: i64, zone_secs: f64) -> f64 {
+        self.by_hour(minute, zone_secs) * self.week.factor(minute, zone_secs)
+    }
+
+    fn by_hour(&self, minute: i64, zone_secs: f64) -> f64 {
         let (hour, at) = hour_of(minute, zone_secs);
         let of = |hour| self.hour_mean(hour);
-        if at < 0.5 {
+        let between = if at < 0.5 {
             (0.5 - at) * of(hour + 23) + (0.5 + at) * of(hour)
         } else {
             (1.5 - at) * of(hour) + (at - 0.5) * of(hour + 1)
-        }
+        };
+        // Where the hours turn sharply, a line between their middles runs above what comes.
+        between.min(of(hour))
     }
 
-    /// Usual count a minute of an hour of the day, drawn to the day's mean while little is known.
+    /// Usual count a minute (or conversion) in an hour of the day, drawn to the day's mean while little is known.
     fn hour_mean(&self, hour: usize) -> f64 {
-        let (views, minutes) = self.hours[hour % 24];
-        (f64::from(views) + HOUR_PRIOR * self.day.0 / self.day.1) / (f64::from(minutes) + HOUR_PRIOR)
+        let (counts, exposures) = self.hours[hour % 24];
+        let mean = self.day.0 / self.day.1;
+        let prior = self.prior().0.min(COUNTS_PRIOR / mean);
+        (f64::from(counts) + prior * mean) / (f64::from(exposures) + prior)
     }
 
-    /// The season at today's level; a level above the usual one is not believed.
-    fn expected_from(&self, season: f64) -> f64 {
-        (season * ((self.level.0 + LEVEL_PRIOR) / (self.level.1 + LEVEL_PRIOR)).min(1.0)).max(EXPECTED_MIN)
+    /// The season at the local level; a level above the usual one is not believed.
+    fn rate_from(&self, season: f64) -> f64 {
+        season * self.local_level().min(1.0)
     }
 
-    fn floor(&self, minute: i64) -> f64 {
-        if minute - self.born < DAY { FLOOR.1 } else { FLOOR.0 }
+    const fn prior(&self) -> (f64, f64) {
+        if self.flow.is_some() { SESSIONS_PRIOR } else { MINUTES_PRIOR }
+    }
+
+    /// How the last hour compares with what is usual for it.
+    fn local_level(&self) -> f64 {
+        let prior = self.prior().1;
+        (self.level.0 + prior) / (self.level.1 + prior)
+    }
+
+    /// By how much the null boundaries are lowered.
+    fn caution(&self, minute: i64) -> f64 {
+        if minute - self.born < DAY { FIRST_DAY } else { 1.0 }
     }
 
     fn phi(&self) -> f64 {
         (self.noise.0 / self.noise.1).max(1.0)
     }
 
-    fn total(&self) -> f64 {
-        self.evidence.iter().sum::<f64>() / RATIOS.len() as f64
-    }
-
     /// The minute at whose beginning the stream must be looked at even if nothing comes: not later than its silence could cross.
     pub fn wake(&self, zone_secs: f64, threshold: f64) -> i64 {
+        let next = self.judged + 1;
         if self.firing.is_some() {
             let something = self.open.iter().sum::<f64>() > 0.0;
-            return self.minute + self.lag() + if something { 1 } else { WAKE_MOST };
+            return if something { next } else { next + WAKE_MOST };
+        }
+        if let Some(flow) = &self.flow {
+            return if flow.is_idle() { next + WAKE_MOST } else { next };
         }
         // Seasons are linear between the middles of hours: their greatest value lies there or at the ends.
-        let seasons = [0, 30, WAKE_MOST].map(|ahead| self.season(self.minute + ahead, zone_secs));
+        let seasons = [0, 30, WAKE_MOST].map(|ahead| self.by_hour(self.minute + ahead, zone_secs));
         let (hour, _) = hour_of(self.minute, zone_secs);
         let middles = [0, 1].map(|ahead| self.hour_mean(hour + ahead));
-        // What the open minute still teaches may raise it a little.
-        let most = seasons.into_iter().chain(middles).fold(EXPECTED_MIN, f64::max) * FLOOR.0 * 1.1;
-        let gain = log_likelihood_ratio(0.0, most, most * RATIOS[2], self.phi());
-        let total = self.total();
-        let reaches = |minutes: i64| (total + minutes as f64 * OMEGA).ln() + minutes as f64 * gain > threshold.ln();
+        // What the open minutes still teach may raise it a little.
+        let most = seasons.into_iter().chain(middles).fold(EXPECTED_MIN, f64::max) * 1.1;
+        let gains = DROPS.map(|(floor, left)| log_likelihood_ratio(0.0, floor * most, left * floor * most, self.phi()));
+        let gain = gains.into_iter().fold(0.0, f64::max);
+        let sum = total(&self.evidence);
+        let reaches = |minutes: i64| (sum + minutes as f64 * OMEGA).ln() + minutes as f64 * gain > threshold.ln();
         let wait = (1..WAKE_MOST).find(|minutes| reaches(*minutes)).unwrap_or(WAKE_MOST);
-        self.minute + self.lag() + wait
+        (self.minute + wait).max(next)
     }
 
     /// Whether it fell and is not back.
@@ -308,29 +452,55 @@ impl Traffic {
 
     /// Forgets that it fell, and the evidence; keeps what was learned.
     pub fn forget_firing(&mut self) {
-        (self.firing, self.evidence, self.before, self.score) = (None, [0.0; 3], None, 0.0);
+        for (hour, came) in self.hours.iter_mut().zip(self.firing.take().map(|firing| *firing.hours).unwrap_or_default()) {
+            *hour = (hour.0 + came.0, hour.1 + came.1);
+        }
+        self.calm();
+    }
+
+    fn calm(&mut self) {
+        (self.evidence, self.before, self.score) = ([0.0; 3], None, 0.0);
         self.onset = Since { minute: self.minute, ..Since::default() };
     }
 
     /// What is known now.
     pub fn view(&self, zone_secs: f64) -> View {
         let season = self.season(self.minute, zone_secs);
-        let expected = self.expected_from(season);
-        let shape = ((self.level.1 + LEVEL_PRIOR) * expected / self.phi()).max(0.1);
+        let expected = self.rate_from(season).max(EXPECTED_MIN);
+        let shape = ((self.level.1 + self.prior().1) * expected / self.phi()).max(0.1);
+        // How much of a conversion is still on its way is not known.
+        let open = if self.flow.is_some() { 0.0 } else { self.open.iter().sum::<f64>() };
         View {
             expected,
             expected_range: (expected * quantile_factor(shape, -1.2816), expected * quantile_factor(shape, 1.2816)),
-            evidence: self.total(),
+            evidence: self.firing.as_ref().map_or_else(|| total(&self.evidence), |firing| firing.evidence),
             phi: self.phi(),
             season: season / (self.day.0 / self.day.1).max(1e-9),
-            since: Since { count: self.onset.count + self.open.iter().sum::<f64>(), ..self.onset },
+            since: Since { count: self.onset.count + open, ..self.onset },
         }
     }
 
     /// Whether enough was heard to expect anything.
-    pub const fn is_known(&self) -> bool {
-        self.minute - self.born > YOUNG
+    pub fn is_known(&self) -> bool {
+        self.judged - 1 - self.born > YOUNG && (self.flow.is_none() || self.day.1 >= SESSIONS_MIN)
     }
+}
+
+/// Nats for "traffic is back" that a minute gives.
+fn back_nats(count: f64, expected: f64, phi: f64) -> f64 {
+    log_likelihood_ratio(count, BACK.0 * expected, BACK.1 * expected, phi)
+}
+
+/// Adds a minute to the evidence. `llr` is the log likelihood ratio for a null boundary (a share of what is expected) and the
+/// share of it that is left in a drop.
+fn weigh(evidence: &mut [f64; 3], llr: impl Fn(f64, f64) -> f64) {
+    for (evidence, (floor, left)) in evidence.iter_mut().zip(DROPS) {
+        *evidence = ((*evidence + OMEGA) * llr(floor, left).exp()).min(CLAMP);
+    }
+}
+
+fn total(evidence: &[f64; 3]) -> f64 {
+    evidence.iter().sum::<f64>() / DROPS.len() as f64
 }
 
 /// The hour of the local day in which the middle of a minute lies, and how far it is gone (0 to 1).
@@ -340,101 +510,4 @@ fn hour_of(minute: i64, zone_secs: f64) -> (usize, f64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Feeds minutes with a steady rate; the changes with the minutes after which they came.
-    fn feed(traffic: &mut Traffic, minutes: i64, rate: f64) -> Vec<(i64, Change)> {
-        let start = traffic.minute;
-        let mut carry = 0.5;
-        let mut changes = Vec::new();
-        for minute in start..start + minutes {
-            carry += rate;
-            traffic.add(minute, minute, carry.floor());
-            carry -= carry.floor();
-            let change = traffic.close_next(minute + 1, 0.0, threshold(0.001)).unwrap();
-            changes.extend(change.map(|change| (minute + 1 - start, change)));
-        }
-        changes
-    }
-
-    #[test]
-    fn silence_fires_as_soon_as_the_budget_allows_and_only_traffic_resolves() {
-        for (rate, soonest, latest) in [(60.0, 1, 2), (1.0, 19, 70)] {
-            let mut traffic = Traffic::new(0);
-            assert_eq!(feed(&mut traffic, 2 * DAY, rate), []);
-            let changes = feed(&mut traffic, 600, 0.0);
-            let [(at, Change::Fell)] = changes[..] else { panic!("{changes:?}") };
-            assert!((soonest..=latest).contains(&at), "rate {rate}: {at} min");
-            assert_eq!(traffic.onset.count, 0.0);
-            assert_eq!(feed(&mut traffic, 2 * DAY, 0.0), [], "no data resolves nothing");
-            let changes = feed(&mut traffic, 60, rate);
-            assert!(matches!(changes[..], [(1..=30, Change::Back) | (1, Change::NewUsual)]), "rate {rate}: {changes:?}");
-        }
-    }
-
-    #[test]
-    fn a_tenth_of_the_traffic_is_a_drop_and_half_is_none() {
-        let mut traffic = Traffic::new(0);
-        feed(&mut traffic, 2 * DAY, 40.0);
-        assert_eq!(feed(&mut traffic.clone(), 240, 24.0), []);
-        let changes = feed(&mut traffic, 30, 3.0);
-        assert!(matches!(changes[..], [(1..=3, Change::Fell)]), "{changes:?}");
-        let view = traffic.view(0.0);
-        assert!((view.expected / 40.0 - 1.0).abs() < 0.1, "the drop was learned: {view:?}");
-    }
-
-    #[test]
-    fn the_end_of_a_surge_is_no_drop_and_a_lasting_change_is_accepted() {
-        let mut traffic = Traffic::new(0);
-        feed(&mut traffic, 3 * DAY, 20.0);
-        feed(&mut traffic, 120, 200.0);
-        assert_eq!(feed(&mut traffic, 120, 20.0), []);
-        let changes = feed(&mut traffic, 2 * DAY, 1.0);
-        assert!(matches!(changes[..], [(_, Change::Fell), (1442..=1450, Change::NewUsual)]), "{changes:?}");
-    }
-
-    #[test]
-    fn nothing_is_said_in_the_first_hour_and_only_of_near_silence_on_the_first_day() {
-        let mut traffic = Traffic::new(0);
-        feed(&mut traffic, 20, 100.0);
-        assert_eq!(feed(&mut traffic.clone(), 40, 0.0), []);
-        feed(&mut traffic, 300, 100.0);
-        assert_eq!(feed(&mut traffic.clone(), 120, 20.0), []);
-        assert!(matches!(feed(&mut traffic, 10, 0.0)[..], [(_, Change::Fell)]));
-    }
-
-    #[test]
-    fn a_stream_whose_lines_come_late_as_a_habit_is_waited_for() {
-        let mut traffic = Traffic::new(0);
-        let mut changes = Vec::new();
-        for now in 0..2 * DAY {
-            // Every tenth line comes three minutes late.
-            let lines = [(now, now % 10 != 0), (now - 3, now % 10 == 3)];
-            for (minute, _) in lines.into_iter().filter(|(_, comes)| *comes) {
-                traffic.add(minute, now, 600.0);
-            }
-            while let Some(change) = traffic.close_next(now + 1, 0.0, threshold(0.001)) {
-                changes.extend(change);
-            }
-        }
-        assert_eq!(changes, []);
-        assert_eq!(traffic.lag(), 3);
-    }
-
-    #[test]
-    fn the_wake_is_never_later_than_the_crossing() {
-        for rate in [0.05, 0.3, 1.0, 7.0, 100.0] {
-            let mut traffic = Traffic::new(0);
-            feed(&mut traffic, 2 * DAY, rate);
-            let mut asked = traffic.wake(0.0, threshold(0.001));
-            while traffic.firing.is_none() && traffic.minute < 10 * DAY {
-                if traffic.minute == asked {
-                    asked = traffic.wake(0.0, threshold(0.001));
-                }
-                feed(&mut traffic, 1, 0.0);
-                assert!(traffic.firing.is_none() || traffic.minute >= asked, "rate {rate}: crossed before the wake");
-            }
-        }
-    }
-}
+mod tests;

@@ -12,9 +12,12 @@ use crate::model::{Dim, Labels, Metric, Severity};
 pub mod detector;
 pub mod drop;
 pub mod first_seen;
+pub mod flow;
+pub mod lateness;
 pub mod matcher;
 pub mod release;
 pub mod spike;
+pub mod week;
 pub mod window;
 
 pub use matcher::{Pattern, Select};
@@ -129,6 +132,19 @@ impl Condition {
             Self::Release(_) => "release",
         }
     }
+
+    /// What it measures (`of:`); `None` of `first_seen`, which looks at errors one by one.
+    pub const fn metric(&self) -> Option<&Metric> {
+        match self {
+            Self::Spike(c) => Some(&c.of),
+            Self::Drop(c) => Some(&c.of),
+            Self::FirstSeen(_) => None,
+            Self::Frequency(c) => Some(&c.of),
+            Self::Threshold(c) => Some(&c.of),
+            Self::Absent(c) => Some(&c.of),
+            Self::Release(c) => Some(&c.of),
+        }
+    }
 }
 
 /// Which errors count (`errors:`); empty lists mean all.
@@ -171,7 +187,7 @@ pub struct Spike {
 /// `drop:`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DropRule {
-    /// What is measured: views or a named event.
+    /// What is measured: views, a named event, or the conversion of a funnel step.
     pub of: Metric,
     /// The budget.
     pub false_alarms: FalseAlarms,

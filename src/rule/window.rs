@@ -6,7 +6,11 @@
 use crate::model::{Metric, Timestamp};
 use crate::window::{Ring, Sessions, Tally};
 
+use super::flow::STEP_MINUTES;
 use super::{Absent, Bound, Frequency, Threshold};
+
+/// Who came to a funnel step later than this may still be on the way to the next.
+const STEP_SECS: i64 = (STEP_MINUTES * 60.0) as i64;
 
 /// What a rolling window shows of a group.
 pub struct Sight<'a> {
@@ -31,18 +35,22 @@ pub struct Measured {
 
 /// A metric over the window of `secs` seconds that ends at `now`.
 pub fn measure(sight: &Sight, of: &Metric, now: Timestamp, secs: i64) -> Measured {
-    let tally = sight.ring.sum(now, secs);
+    let mut tally = sight.ring.sum(now, secs);
+    if *of == Metric::Conversion {
+        // Those who came just now had no time to go on yet; and where this step is silent, those who came before prove nothing.
+        let earlier = sight.ring.sum(now, secs + STEP_SECS).views - sight.ring.sum(now, STEP_SECS).views;
+        tally.views = tally.views.min(earlier);
+    }
     let from = Timestamp::from_secs(now.secs() - secs);
     let needs_sessions = matches!(of, Metric::SessionErrorRate | Metric::AffectedSessions);
     let sessions = if needs_sessions && sight.sessions.can_judge(from) { sight.sessions.since(from) } else { None };
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let value = match of {
-        Metric::ErrorRate => share(tally.errors, tally.views),
+        Metric::ErrorRate | Metric::Conversion => share(tally.errors, tally.views),
         Metric::SessionErrorRate => sessions.and_then(|(all, affected)| share(affected, all)),
         Metric::Errors => Some(tally.errors as f64),
         Metric::Views | Metric::Track(_) => Some(tally.views as f64),
         Metric::AffectedSessions => sessions.map(|(_, affected)| affected as f64),
-        Metric::Conversion => None,
     };
     Measured { value, tally, sessions }
 }

@@ -8,12 +8,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alert::state::{AlertState, Edge};
-use crate::model::{Finding, Timestamp};
+use crate::model::{Finding, Metric, Timestamp};
 use crate::rule::drop::{Change, Traffic, View, threshold};
 
 use super::Watch;
-use super::finding::{Cause, Scene, ratio};
-use super::group::{Group, RuleState};
+use super::finding::{Cause, Scene, nats, ratio};
+use super::group::{Group, Minute, RuleState};
 use super::site::Site;
 
 /// Views that the others should have had: silence of less is chance (e⁻³ and below).
@@ -90,34 +90,39 @@ impl Site {
 }
 
 impl Watch {
-    /// Judges a `drop` rule of a group: `came` (minute and count) in the second that ends now, or its deadline has come.
+    /// Judges a `drop` rule of a group: `came` in the second that ends now, or its deadline has come.
     pub(super) fn judge_drop(
         &mut self,
         cut: u32,
         index: u32,
         place: usize,
-        came: &[(i64, f64)],
+        came: &[Minute],
         now: Timestamp,
         out: &mut super::Output,
     ) {
         let site = self.state.cuts[cut as usize].groups[index as usize].site;
         let zone = self.zone_secs(site, now);
         let resumed = (self.state.resumed.secs() + 59).div_euclid(60);
+        let is_conversion = self.is_conversion(cut, index, place);
         let (state, bar) = self.drop_rule(cut, index, place);
         // What is judged at the end of a second came in it.
         let minute = (now.secs() - 1).div_euclid(60);
-        let (condition, started) = (state.condition, || Traffic::new(minute));
+        let (condition, started) =
+            (state.condition, || if is_conversion { Traffic::conversion(minute) } else { Traffic::new(minute) });
         let fresh = || Box::new(DropState { traffic: started(), part: Part::Own, ended: false });
         let drop = state.drop.get_or_insert_with(fresh);
         drop.traffic.skip_to(resumed);
         let mut changes = Vec::new();
-        while let Some(change) = drop.traffic.close_next(minute, zone, bar) {
+        while let Some(change) = drop.traffic.judge_next(minute, zone, bar) {
             changes.extend(change);
         }
-        for (at, count) in came {
-            drop.traffic.add(*at, minute, *count);
+        for came in came {
+            drop.traffic.add_sessions(came.at, came.tries);
+            if came.count > 0.0 {
+                drop.traffic.add(came.at, minute, came.count);
+            }
         }
-        while let Some(change) = drop.traffic.close_next(now.secs().div_euclid(60), zone, bar) {
+        while let Some(change) = drop.traffic.judge_next(now.secs().div_euclid(60), zone, bar) {
             changes.extend(change);
         }
         if !came.is_empty() {
@@ -135,6 +140,11 @@ impl Watch {
         (&mut self.state.cuts[cut as usize].groups[index as usize].rules[place], bar)
     }
 
+    fn is_conversion(&self, cut: u32, index: u32, place: usize) -> bool {
+        let rule = self.state.cuts[cut as usize].groups[index as usize].rules[place].rule;
+        self.plan.rules[rule].condition.metric() == Some(&Metric::Conversion)
+    }
+
     fn note_change(&mut self, cut: u32, index: u32, place: usize, change: Change, now: Timestamp, out: &mut super::Output) {
         // The deadline was set for another state.
         self.set_wake(cut, index, place, None, now);
@@ -144,6 +154,8 @@ impl Watch {
         if change == Change::Fell {
             let part = match leader {
                 Some(_) => Part::Folded,
+                // Of two steps one may stop alone; where both do, nothing is judged.
+                None if self.is_conversion(cut, index, place) => Part::Own,
                 None => self.silent_site(cut, index, place, now).map_or(Part::Own, Part::Leads),
             };
             if matches!(part, Part::Leads(_)) {
@@ -281,6 +293,9 @@ impl Scene<'_> {
     /// What is said of a fall: value and baseline are counts a minute.
     pub(super) fn drop_finding(&self, now: Timestamp, fall: &Fall) -> (Finding, Timestamp, String) {
         let view = &fall.view;
+        if self.metric() == Metric::Conversion {
+            return Self::conversion_finding(fall);
+        }
         let began = match self.whole_site {
             Some(site) => site.seen,
             // Nothing since: then the last view is the best estimate.
@@ -297,12 +312,12 @@ impl Scene<'_> {
             baseline_range: self.whole_site.is_none().then_some(view.expected_range),
             ratio: ratio(value, Some(usual)),
             views,
-            evidence: Some((view.evidence.max(1e-300).ln(), fall.bar.ln())),
+            evidence: Some((nats(view.evidence), nats(fall.bar))),
             dispersion: Some(view.phi),
             season: Some(view.season),
             ..Finding::default()
         };
-        let (nats, needed) = finding.evidence.unwrap_or_default();
+        let (found, needed) = finding.evidence.unwrap_or_default();
         let noise = view.phi;
         let name = finding.metric.as_str();
         let reason = match self.whole_site {
@@ -311,9 +326,36 @@ impl Scene<'_> {
                 site.groups
             ),
             None => format!(
-                "{views} {name} since {began}, usually {usual:.1} a minute; evidence {nats:.1} nats of {needed:.1} needed, noise \u{3c6} {noise:.1}"
+                "{views} {name} since {began}, usually {usual:.1} a minute; evidence {found:.1} nats of {needed:.1} needed, noise \u{3c6} {noise:.1}"
             ),
         };
+        (finding, began, reason)
+    }
+
+    /// The same of a conversion: value and baseline are shares, views the sessions that may have gone on.
+    fn conversion_finding(fall: &Fall) -> (Finding, Timestamp, String) {
+        let view = &fall.view;
+        let (came, of) = (view.since.count, view.since.exposure);
+        let began = Timestamp::from_secs(view.since.minute * 60);
+        let value = (of > 0.0).then(|| came / of);
+        let finding = Finding {
+            metric: Metric::Conversion,
+            value,
+            baseline: Some(view.expected),
+            baseline_range: Some(view.expected_range),
+            ratio: ratio(value, Some(view.expected)),
+            views: of.round() as u64,
+            evidence: Some((nats(view.evidence), nats(fall.bar))),
+            dispersion: Some(view.phi),
+            season: Some(view.season),
+            ..Finding::default()
+        };
+        let (found, needed) = finding.evidence.unwrap_or_default();
+        let (usual, noise) = (view.expected * 100.0, view.phi);
+        let reason = format!(
+            "{came:.0} at the next step since {began} of about {of:.0} that were at this one, usually {usual:.1} %; evidence {found:.1} \
+             nats of {needed:.1} needed, noise \u{3c6} {noise:.1}"
+        );
         (finding, began, reason)
     }
 
@@ -325,6 +367,9 @@ impl Scene<'_> {
     /// Views that should have come and did not.
     pub(super) fn missing(finding: &Finding) -> u64 {
         let (value, usual) = (finding.value.unwrap_or_default(), finding.baseline.unwrap_or_default());
+        if finding.metric == Metric::Conversion {
+            return ((usual - value).max(0.0) * finding.views as f64) as u64;
+        }
         let minutes = if value > 0.0 { finding.views as f64 / value } else { 1.0 };
         ((usual - value).max(0.0) * minutes) as u64
     }

@@ -112,7 +112,7 @@ impl Watch {
         let tally = scene.group.ring.sum_since(began);
         let mut finding = Finding { metric: scene.metric(), errors: tally.errors, views: tally.views, ..Finding::default() };
         finding.value = match &scene.rule.condition {
-            Condition::Drop(_) => scene.views_a_minute(tally.views, began, now),
+            Condition::Drop(c) if c.of != Metric::Conversion => scene.views_a_minute(tally.views, began, now),
             _ => match finding.metric {
                 Metric::ErrorRate | Metric::SessionErrorRate | Metric::Conversion => share(tally.errors, tally.views),
                 Metric::Errors => Some(tally.errors as f64),
@@ -120,7 +120,11 @@ impl Watch {
                 Metric::AffectedSessions => scene.affected(began, tally.errors).map(|affected| affected as f64),
             },
         };
-        finding.sessions = scene.affected(began, tally.errors);
+        if finding.metric == Metric::Conversion {
+            // Where a conversion is counted, sessions at the next step stand in their place.
+            finding.errors = 0;
+        }
+        finding.sessions = scene.affected(began, finding.errors);
         finding.baseline = said.as_ref().and_then(|said| said.baseline);
         finding.ratio = ratio(finding.value, finding.baseline);
         scene.fill_release_end(&mut finding);
@@ -265,15 +269,7 @@ impl Scene<'_> {
     }
 
     pub(super) fn metric(&self) -> Metric {
-        match &self.rule.condition {
-            Condition::Spike(c) => c.of.clone(),
-            Condition::Drop(c) => c.of.clone(),
-            Condition::FirstSeen(_) => Metric::Errors,
-            Condition::Frequency(c) => c.of.clone(),
-            Condition::Threshold(c) => c.of.clone(),
-            Condition::Absent(c) => c.of.clone(),
-            Condition::Release(c) => c.of.clone(),
-        }
+        self.rule.condition.metric().cloned().unwrap_or(Metric::Errors)
     }
 
     fn owner(&self) -> String {
@@ -394,7 +390,7 @@ impl Scene<'_> {
         let shown = if metric.is_rate() { format!("{:.2} %", value * 100.0) } else { format!("{value}") };
         let finding = Finding {
             value: measured.value,
-            errors: measured.tally.errors,
+            errors: if metric == Metric::Conversion { 0 } else { measured.tally.errors },
             views: measured.tally.views,
             metric: metric.clone(),
             ..Finding::default()

@@ -68,7 +68,7 @@ pub(crate) struct Group {
     /// Events from before this time are no evidence: they are of before the alert that holds, or of the one that is over.
     deaf_to: Timestamp,
     /// Views by their minute since the last look, where a `drop` rule wants them.
-    pub(crate) minutes: Vec<(i64, f64)>,
+    pub(crate) minutes: Vec<Minute>,
     pub(crate) touched: bool,
     /// The minute in which slices were last looked over.
     sliced: i64,
@@ -79,6 +79,17 @@ pub(crate) struct Group {
     pub(crate) seen: Timestamp,
     /// Arrival of the newest view (or named event).
     pub(crate) view_seen: Timestamp,
+}
+
+/// What came for a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Minute {
+    /// Which minute since the epoch.
+    pub(crate) at: i64,
+    /// Views, named events, or of a conversion sessions at the next step.
+    pub(crate) count: f64,
+    /// Of a conversion: sessions at this step.
+    pub(crate) tries: f64,
 }
 
 /// A group's labels, as the keys of its cut in order.
@@ -236,7 +247,7 @@ impl Group {
         }
         self.pending.add(&evidence, is_late);
         if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
-            self.add_minute(event.at, hit.views as f64);
+            self.add_minute(event.at, hit.views as f64, 0.0);
         }
         self.add_slices(hit, &evidence, is_late);
         self.add_trials(hit, &counts);
@@ -269,11 +280,26 @@ impl Group {
         }
     }
 
-    fn add_minute(&mut self, at: Timestamp, views: f64) {
+    /// Counts a session (where it is unknown: a view) at this step, or at the next one.
+    pub(crate) fn add_step(&mut self, event: &Event, at_next: bool) {
+        let known = event.session != 0;
+        let count = if known { u64::from(self.sessions.note(event.at, event.session, at_next)) } else { u64::from(event.count) };
+        let (tries, next) = if at_next { (0, count) } else { (count, 0) };
+        self.ring.add(event.arrival, event.at, tries, next);
+        self.seen = event.arrival;
+        if !at_next {
+            self.view_seen = event.arrival;
+        }
+        if count > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
+            self.add_minute(event.at, next as f64, tries as f64);
+        }
+    }
+
+    fn add_minute(&mut self, at: Timestamp, count: f64, tries: f64) {
         let minute = at.secs().div_euclid(60);
-        match self.minutes.iter_mut().find(|(known, _)| *known == minute) {
-            Some((_, count)) => *count += views,
-            None => self.minutes.push((minute, views)),
+        match self.minutes.iter_mut().find(|known| known.at == minute) {
+            Some(known) => (known.count, known.tries) = (known.count + count, known.tries + tries),
+            None => self.minutes.push(Minute { at: minute, count, tries }),
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Signal {
     Sessions,
     /// Named events in place of views.
     Track(String),
+    /// Sessions at a funnel step, and at the next one in place of errors.
+    Conversion,
 }
 
 /// One way of grouping.
@@ -66,17 +68,17 @@ impl Cut {
     }
 
     fn of(rule: &Rule) -> Self {
-        let (metric, errors) = match &rule.condition {
-            Condition::Spike(c) => (Some(&c.of), c.errors.clone()),
-            Condition::Drop(c) => (Some(&c.of), ErrorFilter::default()),
-            Condition::FirstSeen(c) => (None, c.errors.clone()),
-            Condition::Frequency(c) => (Some(&c.of), c.errors.clone()),
-            Condition::Threshold(c) => (Some(&c.of), c.errors.clone()),
-            Condition::Absent(c) => (Some(&c.of), ErrorFilter::default()),
-            Condition::Release(c) => (Some(&c.of), c.errors.clone()),
+        let errors = match &rule.condition {
+            Condition::Spike(c) => c.errors.clone(),
+            Condition::FirstSeen(c) => c.errors.clone(),
+            Condition::Frequency(c) => c.errors.clone(),
+            Condition::Threshold(c) => c.errors.clone(),
+            Condition::Release(c) => c.errors.clone(),
+            Condition::Drop(_) | Condition::Absent(_) => ErrorFilter::default(),
         };
         let is_compared = matches!(rule.condition, Condition::Spike(_) | Condition::Release(_));
-        let signal = match metric {
+        let signal = match rule.condition.metric() {
+            Some(Metric::Conversion) => Signal::Conversion,
             Some(Metric::Track(name)) => Signal::Track(name.clone()),
             Some(Metric::SessionErrorRate) if is_compared => Signal::Sessions,
             _ => Signal::Rate,
@@ -96,7 +98,8 @@ impl Cut {
 
     /// Whether the group of an event follows from its series alone.
     pub(crate) fn follows_series(&self) -> bool {
-        self.select.is_series_only() && !self.by.iter().any(|key| matches!(key, GroupBy::Dim(_) | GroupBy::Tag(_)))
+        let fixed = self.select.is_series_only() && self.signal != Signal::Conversion;
+        fixed && !self.by.iter().any(|key| matches!(key, GroupBy::Dim(_) | GroupBy::Tag(_)))
     }
 
     /// Whether the event's dimensions and tags pass the cut's `where`. Site, env, page and step were asked for the series.
