@@ -58,6 +58,18 @@ pub enum StartError {
     /// What a checkpoint holds.
     #[error(transparent)]
     Checkpoint(#[from] BadCheckpoint),
+    /// A checkpoint of a build from before the first release. What it learned cannot be read; the log can.
+    #[error(
+        "the checkpoints in {} have format {version}, of a build before 0.1.0 that cannot be migrated; \
+         move that folder away to learn anew from what the log still has",
+        .dir.display()
+    )]
+    OldCheckpoint {
+        /// The folder.
+        dir: PathBuf,
+        /// Its format.
+        version: u32,
+    },
     /// A file of past events.
     #[error("cannot read the history {}", .0.display())]
     History(PathBuf, #[source] std::io::Error),
@@ -252,6 +264,9 @@ fn restore(
         Some(found) => {
             for damaged in &found.damaged {
                 tracing::error!(event = "checkpoint_damaged", file = %damaged.display(), "an older one is used, more is replayed");
+            }
+            if found.format_version < CHECKPOINT_FORMAT {
+                return Err(StartError::OldCheckpoint { dir: data_dir.checkpoints(), version: found.format_version });
             }
             let snapshot: Snapshot = postcard::from_bytes(&found.bytes).map_err(|e| BadCheckpoint::new(&e))?;
             let watch = Watch::restore(&snapshot.watch, config)?;

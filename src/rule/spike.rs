@@ -139,8 +139,16 @@ mod tests {
 
     #[test]
     fn gates_hold_back_what_is_not_worth_waking_for() {
-        let look =
-            Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let look = Look {
+            evidence: 1e9,
+            usual: 0.01,
+            usual_range: (0.009, 0.011),
+            boundary: 0.0,
+            phi: 1.0,
+            season: 1.0,
+            recurs: false,
+            over: None,
+        };
         let passes = |errors, views| gates_pass(&rule(), &look, Since { began: 0.0, errors, units: errors, views });
         assert!(passes(5.0, 100.0));
         assert!(!passes(4.0, 20.0), "too few errors");
@@ -150,8 +158,16 @@ mod tests {
 
     #[test]
     fn fires_once_for_each_stream_and_holds_until_all_are_over() {
-        let look =
-            Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let look = Look {
+            evidence: 1e9,
+            usual: 0.01,
+            usual_range: (0.009, 0.011),
+            boundary: 0.0,
+            phi: 1.0,
+            season: 1.0,
+            recurs: false,
+            over: None,
+        };
         let since = Since { began: 0.0, errors: 50.0, units: 50.0, views: 100.0 };
         let mut state = SpikeState::default();
         assert!(state.consider(&rule(), Stream::Slice(1, 7), &look, since, 1e3));
@@ -166,8 +182,16 @@ mod tests {
 
     #[test]
     fn an_echo_neither_holds_the_alert_nor_raises_it_again() {
-        let look =
-            Look { evidence: 1e9, usual: 0.01, usual_range: (0.009, 0.011), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let look = Look {
+            evidence: 1e9,
+            usual: 0.01,
+            usual_range: (0.009, 0.011),
+            boundary: 0.0,
+            phi: 1.0,
+            season: 1.0,
+            recurs: false,
+            over: None,
+        };
         let since = Since { began: 0.0, errors: 50.0, units: 50.0, views: 100.0 };
         let mut state = SpikeState::default();
         assert!(state.consider(&rule(), Stream::Whole, &look, since, 1e3));

@@ -101,7 +101,16 @@ impl Watch {
         let stream = group.rules[place].spike.first().unwrap_or(Stream::Whole);
         let secs = now.secs_f64();
         let look = stream_of(group, stream).map(|detector| detector.show(secs, self.zone_secs(group.site, now)));
-        let quiet = Look { evidence: 0.0, usual: 0.0, usual_range: (0.0, 0.0), phi: 1.0, season: 1.0, recurs: false, over: None };
+        let quiet = Look {
+            evidence: 0.0,
+            usual: 0.0,
+            usual_range: (0.0, 0.0),
+            boundary: 0.0,
+            phi: 1.0,
+            season: 1.0,
+            recurs: false,
+            over: None,
+        };
         Cause::Spike { stream, look: look.unwrap_or(quiet), bar: 1.0 }
     }
 
@@ -373,11 +382,17 @@ impl Scene<'_> {
             finding.facets.insert(0, facet);
         }
         let (nats, needed) = finding.evidence.unwrap_or_default();
+        let percent = |rate: f64| format!("{:.3}", rate * 100.0);
         let reason = format!(
-            "{} errors in {} views since {began}, usually {:.3} %; evidence {nats:.1} nats of {needed:.1} needed, noise \u{3c6} {:.1}",
+            "{} errors in {} views since {began}, usually {} % ({} to {} %, at this hour {:.2} times the day's), held against {} %; \
+             evidence {nats:.1} nats of {needed:.1} needed, noise \u{3c6} {:.1}",
             finding.errors,
             finding.views,
-            look.usual * 100.0,
+            percent(look.usual),
+            percent(look.usual_range.0),
+            percent(look.usual_range.1),
+            look.season,
+            percent(look.boundary),
             look.phi,
         );
         (finding, began, reason)

@@ -22,19 +22,41 @@ const SLICE_GONE_SECS: u64 = 900;
 /// Sessions (or views) a slice must have shown before it may be named.
 const PEOPLE: usize = crate::model::limits::SLICE_NAMED_SESSIONS_MIN as usize;
 
-/// Events that come this late wait for the end of their minute: bundles bring views first and errors after, seconds apart.
+/// Events that come this late wait before they are judged: bundles bring views first and errors after, seconds apart.
 const LATE_SECS: i64 = 60;
+/// They wait for the end of the minute after that in which the first event of their minute came.
+const LATE_MINUTES: i64 = 2;
+/// Minutes that wait at once; beyond this the oldest are judged together.
+const LATE_MAX: usize = 8;
 
 /// Counts that wait to be judged.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Gathered {
     fresh: Counts,
-    late: Counts,
+    late: Vec<Late>,
+}
+
+/// Late counts of one minute.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Late {
+    minute: i64,
+    /// The minute of arrival of the first of them.
+    since: i64,
+    counts: Counts,
 }
 
 impl Gathered {
-    fn add(&mut self, counts: &Counts, is_late: bool) {
-        add_counts(if is_late { &mut self.late } else { &mut self.fresh }, counts);
+    fn add(&mut self, counts: &Counts, at: Timestamp, now: Timestamp) {
+        if now.secs() - at.secs() < LATE_SECS {
+            add_counts(&mut self.fresh, counts);
+            return;
+        }
+        let minute = at.secs().div_euclid(60);
+        let full = self.late.len() >= LATE_MAX;
+        match self.late.iter_mut().find(|late| late.minute == minute || full) {
+            Some(late) => add_counts(&mut late.counts, counts),
+            None => self.late.push(Late { minute, since: now.secs().div_euclid(60), counts: *counts }),
+        }
     }
 
     /// What is not late.
@@ -42,13 +64,23 @@ impl Gathered {
         self.fresh
     }
 
-    /// Takes what is to be judged now.
-    pub(crate) fn take(&mut self, with_late: bool) -> Counts {
+    /// Takes what is to be judged at `now`.
+    pub(crate) fn take(&mut self, now: Timestamp) -> Counts {
         let mut counts = std::mem::take(&mut self.fresh);
-        if with_late {
-            add_counts(&mut counts, &std::mem::take(&mut self.late));
-        }
+        let minute = now.secs().div_euclid(60);
+        self.late.retain(|late| {
+            let waits = late.since + LATE_MINUTES > minute;
+            if !waits {
+                add_counts(&mut counts, &late.counts);
+            }
+            waits
+        });
         counts
+    }
+
+    /// When late counts are to be judged, if any wait.
+    fn wake(&self) -> Option<Timestamp> {
+        self.late.iter().map(|late| Timestamp::from_secs((late.since + LATE_MINUTES) * 60)).min()
     }
 }
 
@@ -63,8 +95,6 @@ pub(crate) struct Group {
     pub(crate) slices: Vec<DimSlices>,
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Gathered,
-    /// The minute in which the first of the late counts came that wait to be judged.
-    late_minute: Option<i64>,
     /// Events from before this time are no evidence: they are of before the alert that holds, or of the one that is over.
     deaf_to: Timestamp,
     /// Views by their minute since the last look, where a `drop` rule wants them.
@@ -205,7 +235,6 @@ impl Group {
             slices: Vec::new(),
             top_errors: Vec::new(),
             pending: Gathered::default(),
-            late_minute: None,
             deaf_to: Timestamp(i64::MIN),
             minutes: Vec::new(),
             touched: false,
@@ -241,29 +270,20 @@ impl Group {
         }
         let counts = Counts { views: tries, units, errors: hit.errors as f64 };
         let evidence = if event.at < self.deaf_to { Counts::default() } else { counts };
-        let is_late = now.secs() - event.at.secs() >= LATE_SECS;
-        if is_late {
-            self.late_minute.get_or_insert(now.secs().div_euclid(60));
-        }
-        self.pending.add(&evidence, is_late);
+        self.pending.add(&evidence, event.at, now);
         if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
             self.add_minute(event.at, hit.views as f64, 0.0);
         }
-        self.add_slices(hit, &evidence, is_late);
+        self.add_slices(hit, &evidence);
         self.add_trials(hit, &counts);
         if is_error {
             self.note_error(hit);
         }
     }
 
-    /// Whether late counts are to be judged at `now`.
-    pub(crate) fn takes_late(&mut self, now: Timestamp) -> bool {
-        self.late_minute.take_if(|minute| now.secs().div_euclid(60) > *minute).is_some()
-    }
-
     /// When late counts are to be judged, if any wait.
     pub(crate) fn late_wake(&self) -> Option<Timestamp> {
-        self.late_minute.map(|minute| Timestamp::from_secs((minute + 1) * 60))
+        self.pending.wake()
     }
 
     /// What happened before this time is no evidence from now on.
@@ -273,7 +293,6 @@ impl Group {
 
     /// Drops what waits to be judged.
     pub(crate) fn drop_pending(&mut self) {
-        self.late_minute = None;
         self.pending = Gathered::default();
         for slice in self.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices) {
             slice.pending = Gathered::default();
@@ -303,7 +322,7 @@ impl Group {
         }
     }
 
-    fn add_slices(&mut self, hit: &Hit, counts: &Counts, is_late: bool) {
+    fn add_slices(&mut self, hit: &Hit, counts: &Counts) {
         for (dim, text) in hit.event.dims.iter().enumerate() {
             if text.is_empty() {
                 continue;
@@ -320,7 +339,7 @@ impl Group {
             slice.ring.add(now, hit.event.at, hit.views, hit.errors);
             slice.weigh(now, hit.views as f64);
             slice.meet(hit.event);
-            slice.pending.add(counts, is_late);
+            slice.pending.add(counts, hit.event.at, now);
         }
     }
 

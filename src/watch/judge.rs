@@ -159,8 +159,7 @@ impl Watch {
         let zone = self.zone_secs(site, now);
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         let deploy = self.state.sites[site as usize].releases.deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
-        let with_late = group.takes_late(now);
-        let counts = group.pending.take(with_late);
+        let counts = group.pending.take(now);
         if counts.views + counts.units == 0.0 {
             return Vec::new();
         }
@@ -169,7 +168,7 @@ impl Watch {
         looks.push(Seen { stream: Stream::Whole, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
         for of_dim in &mut group.slices {
             for slice in &mut of_dim.slices {
-                let counts = slice.pending.take(with_late);
+                let counts = slice.pending.take(now);
                 if let Some(detector) = slice.detector.as_mut().filter(|_| counts.views + counts.units > 0.0) {
                     let stream = Stream::Slice(of_dim.dim, slice.hash);
                     looks.push(Seen { stream, look: detector.look(secs, counts, zone, deploy), since: detector.since() });

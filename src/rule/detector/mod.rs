@@ -71,6 +71,8 @@ pub struct Look {
     pub usual: f64,
     /// An 80 % interval of it.
     pub usual_range: (f64, f64),
+    /// The highest rate that is still taken as usual: what evidence is held against.
+    pub boundary: f64,
     /// Variance over mean of the open line.
     pub phi: f64,
     /// Season factor.
@@ -180,7 +182,7 @@ impl Detector {
         }
         self.onsets.add(now, counts, boundary, f64::from(self.step.phi), self.firing.is_some());
         let recurs = self.weigh_recurrence(now, zone_secs);
-        Look { recurs, ..self.describe(&forecast, over) }
+        Look { recurs, ..self.describe(&forecast, boundary, over) }
     }
 
     fn forecast(&self, now: f64, zone_secs: f64) -> Forecast {
@@ -189,15 +191,17 @@ impl Detector {
 
     /// What the last look showed, seen from `now`.
     pub fn show(&self, now: f64, zone_secs: f64) -> Look {
-        self.describe(&self.forecast(now, zone_secs), None)
+        let forecast = self.forecast(now, zone_secs);
+        self.describe(&forecast, self.boundary(now, &forecast), None)
     }
 
-    fn describe(&self, forecast: &Forecast, over: Option<Over>) -> Look {
+    fn describe(&self, forecast: &Forecast, boundary: f64, over: Option<Over>) -> Look {
         let (shape, rate) = (self.shape(), forecast.rate);
         Look {
             evidence: self.total,
             usual: rate,
             usual_range: (rate * quantile_factor(shape, -1.2816), rate * quantile_factor(shape, 1.2816)),
+            boundary,
             phi: f64::from(self.step.phi).max(1.0),
             season: forecast.season,
             recurs: false,
