@@ -69,7 +69,7 @@ impl Flow {
 
     /// Whether nothing is on its way.
     pub fn is_idle(&self) -> bool {
-        self.pace.lately < IDLE && self.open.iter().sum::<f64>() <= 0.0
+        self.pace.slow.min(self.pace.lately) < IDLE && self.open.iter().sum::<f64>() <= 0.0
     }
 }
 

@@ -21,6 +21,8 @@ pub const HOLLOW: f64 = 0.1;
 /// hollow one, on top of what is known in general.
 const PRIOR: (f64, f64) = (0.02, 10.0);
 const PRIOR_RUN: (f64, f64) = (0.02, 2.0);
+/// However often it was so, a minute that is not hollow stays possible.
+const HOLLOW_MAX: f64 = 0.99;
 /// Half-life of what is learned, in minutes.
 const HALF: f64 = 10_080.0;
 
@@ -86,7 +88,8 @@ impl Lateness {
     pub fn hollow(&self, age: usize, after_hollow: bool) -> f64 {
         let of = |known: (f32, f32), mean: f64, weight: f64| (f64::from(known.1) + mean * weight) / (f64::from(known.0) + weight);
         let usual = of(self.hollow[0][age], PRIOR.0, PRIOR.1);
-        if after_hollow { of(self.hollow[1][age], usual + PRIOR_RUN.0, PRIOR_RUN.1) } else { usual }
+        let likely = if after_hollow { of(self.hollow[1][age], usual + PRIOR_RUN.0, PRIOR_RUN.1) } else { usual };
+        likely.min(HOLLOW_MAX)
     }
 
     /// Which share of a minute has come at this age, where it is not hollow.

@@ -9,7 +9,7 @@ use crate::model::{
 use crate::rule::detector::Look;
 use crate::rule::matcher::glob_matches;
 use crate::rule::release::Shown;
-use crate::rule::spike::{SpikeState, Stream};
+use crate::rule::spike::{SpikeState, Stream, thresholds};
 use crate::rule::window::Measured;
 use crate::rule::{Condition, Rule, SeverityChoice};
 
@@ -111,7 +111,9 @@ impl Watch {
             recurs: false,
             over: None,
         };
-        Cause::Spike { stream, look: look.unwrap_or(quiet), bar: 1.0 }
+        let (whole, slice) = thresholds(self.alpha(group.rules[place].rule), group.watched_slices());
+        let bar = if stream == Stream::Whole { whole } else { slice };
+        Cause::Spike { stream, look: look.unwrap_or(quiet), bar }
     }
 
     pub(super) fn say_resolved(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {

@@ -59,11 +59,6 @@ impl Gathered {
         }
     }
 
-    /// What is not late.
-    pub(crate) fn fresh(&self) -> Counts {
-        self.fresh
-    }
-
     /// Takes what is to be judged at `now`.
     pub(crate) fn take(&mut self, now: Timestamp) -> Counts {
         let mut counts = std::mem::take(&mut self.fresh);
@@ -76,6 +71,16 @@ impl Gathered {
             waits
         });
         counts
+    }
+
+    /// Gives counts back that no judgement is made of: errors of sessions that have been counted.
+    pub(crate) fn give_back(&mut self, counts: &Counts) {
+        add_counts(&mut self.fresh, counts);
+    }
+
+    /// Forgets late counts from before a time.
+    fn forget_before(&mut self, time: Timestamp) {
+        self.late.retain(|late| late.minute * 60 >= time.secs());
     }
 
     /// When late counts are to be judged, if any wait.
@@ -95,6 +100,8 @@ pub(crate) struct Group {
     pub(crate) slices: Vec<DimSlices>,
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Gathered,
+    /// All that came since the last judgement, late or not.
+    pub(crate) came: Counts,
     /// Events from before this time are no evidence: they are of before the alert that holds, or of the one that is over.
     deaf_to: Timestamp,
     /// Views by their minute since the last look, where a `drop` rule wants them.
@@ -235,6 +242,7 @@ impl Group {
             slices: Vec::new(),
             top_errors: Vec::new(),
             pending: Gathered::default(),
+            came: Counts::default(),
             deaf_to: Timestamp(i64::MIN),
             minutes: Vec::new(),
             touched: false,
@@ -271,6 +279,7 @@ impl Group {
         let counts = Counts { views: tries, units, errors: hit.errors as f64 };
         let evidence = if event.at < self.deaf_to { Counts::default() } else { counts };
         self.pending.add(&evidence, event.at, now);
+        add_counts(&mut self.came, &counts);
         if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
             self.add_minute(event.at, hit.views as f64, 0.0);
         }
@@ -289,6 +298,15 @@ impl Group {
     /// What happened before this time is no evidence from now on.
     pub(crate) fn be_deaf_to(&mut self, time: Timestamp) {
         self.deaf_to = self.deaf_to.max(time);
+        self.pending.forget_before(time);
+        for slice in self.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices) {
+            slice.pending.forget_before(time);
+        }
+    }
+
+    /// Hears everything again.
+    pub(crate) fn hear_all(&mut self) {
+        self.deaf_to = Timestamp(i64::MIN);
     }
 
     /// Drops what waits to be judged.

@@ -11,7 +11,7 @@ use crate::alert::state::{AlertState, Edge};
 use crate::model::event::SCRIPT_ERROR;
 use crate::model::transition::WITHDRAWN;
 use crate::model::{Batch, Event, Timestamp};
-use crate::rule::detector::{Detector, Look, Over, Since};
+use crate::rule::detector::{Counts, Detector, Look, Over, Since};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
 use crate::rule::spike::{Stream, thresholds};
 use crate::rule::window::{Measured, Sight, absent_holds, frequency_holds, threshold_holds};
@@ -101,7 +101,7 @@ impl Watch {
     fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         group.touched = false;
-        let (minutes, counts) = (std::mem::take(&mut group.minutes), group.pending.fresh());
+        let (minutes, counts) = (std::mem::take(&mut group.minutes), std::mem::take(&mut group.came));
         let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
         if wants_spike {
             self.judge_spike(cut, index, now, out);
@@ -161,15 +161,23 @@ impl Watch {
         let deploy = self.state.sites[site as usize].releases.deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
         let counts = group.pending.take(now);
         if counts.views + counts.units == 0.0 {
+            group.pending.give_back(&counts);
             return Vec::new();
         }
         group.open_slices(now);
         let detector = group.detector.get_or_insert_with(|| Box::new(Detector::new(secs)));
-        looks.push(Seen { stream: Stream::Whole, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
+        let told = detector.is_firing();
+        let look = detector.look(secs, counts, zone, deploy);
+        looks.push(Seen { stream: Stream::Whole, look, since: detector.since() });
+        // Something that recurs is over, untold: nor are its slices told.
+        let untold = look.over.is_some() && !told;
         for of_dim in &mut group.slices {
             for slice in &mut of_dim.slices {
                 let counts = slice.pending.take(now);
                 if let Some(detector) = slice.detector.as_mut().filter(|_| counts.views + counts.units > 0.0) {
+                    if untold {
+                        detector.forget_evidence();
+                    }
                     let stream = Stream::Slice(of_dim.dim, slice.hash);
                     looks.push(Seen { stream, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
                 }
@@ -201,13 +209,14 @@ impl Watch {
         for stream in quiet {
             state.spike.over(*stream, Over::Back);
         }
-        // What recurs on the page recurs in its slices.
-        let recurs = looks[0].look.recurs;
+        // What recurs on the page recurs in its slices, unless one of them fails far more often.
+        let rate = |seen: &Seen| seen.since.units / seen.since.views.max(1.0);
+        let echoes = |seen: &Seen| looks[0].look.recurs && rate(seen) <= 2.0 * rate(&looks[0]);
         let mut crossing: Option<&Seen> = None;
         for seen in looks {
             if let Some(why) = seen.look.over {
                 state.spike.over(seen.stream, why);
-            } else if !recurs && state.spike.consider(spike, seen.stream, &seen.look, seen.since, bar_of(seen.stream)) {
+            } else if !echoes(seen) && state.spike.consider(spike, seen.stream, &seen.look, seen.since, bar_of(seen.stream)) {
                 let score = |seen: &Seen| seen.look.evidence / bar_of(seen.stream);
                 if crossing.is_none_or(|best| score(seen) > score(best)) {
                     crossing = Some(seen);
@@ -222,7 +231,11 @@ impl Watch {
         let calm = |stream| stream_in(detector.as_deref(), of_dims, stream).map_or(f64::INFINITY, Detector::calm);
         let holds = state.spike.holds(calm);
         let best = *crossing.unwrap_or(&looks[0]);
-        match state.alert.step(now, Some(holds), rule.hold, rule.keep_firing) {
+        let edge = state.alert.step(now, Some(holds), rule.hold, rule.keep_firing);
+        if looks[0].look.over.is_some() {
+            group.be_deaf_to(now);
+        }
+        match edge {
             Some(Edge::Fire) => {
                 group.be_deaf_to(Timestamp::from_secs(best.since.began as i64));
                 let cause = Cause::Spike { stream: best.stream, look: best.look, bar: bar_of(best.stream) };
@@ -458,11 +471,14 @@ impl Watch {
         for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
             group.touched = false;
             group.drop_pending();
+            group.came = Counts::default();
             group.minutes.clear();
             let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
             for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {
                 detector.forget_firing();
+                detector.forget_episodes();
             }
+            group.hear_all();
             for state in &mut group.rules {
                 state.alert = AlertState::default();
                 state.spike.clear();

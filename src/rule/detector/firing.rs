@@ -40,6 +40,8 @@ pub(super) struct Firing {
     pub(super) began: f64,
     /// Nats for "it is over".
     pub(super) closed: f64,
+    /// The last time at which nothing spoke for the end.
+    pub(super) held_to: f64,
     /// Whether a rule told of it. If not, it recurs.
     pub(super) told: bool,
     /// Errors and views of the episode, fading.
@@ -51,7 +53,7 @@ pub(super) struct Firing {
 impl Firing {
     pub(super) fn new(now: f64, since: &Since, told: bool) -> Self {
         let height = (since.units, since.views.max(1.0));
-        Self { at: now, began: since.began, closed: 0.0, told, height, doubt: (0.0, 0.0) }
+        Self { at: now, began: since.began, closed: 0.0, held_to: now, told, height, doubt: (0.0, 0.0) }
     }
 
     /// The episode's rate.
@@ -59,14 +61,14 @@ impl Firing {
         self.height.0 / self.height.1
     }
 
-    fn add(&mut self, elapsed: f64, units: f64, views: f64, llr: f64) {
+    fn add(&mut self, now: f64, elapsed: f64, units: f64, views: f64, llr: f64) {
         self.doubt.0 += units;
         self.doubt.1 += views;
         self.closed += llr;
         if self.closed <= 0.0 {
             let fade = decay(elapsed, HEIGHT_SECS);
             self.height = (self.height.0 * fade + self.doubt.0, self.height.1 * fade + self.doubt.1);
-            (self.closed, self.doubt) = (0.0, (0.0, 0.0));
+            (self.closed, self.doubt, self.held_to) = (0.0, (0.0, 0.0), now);
         }
     }
 }
@@ -88,7 +90,8 @@ impl Detector {
         let height = firing.rate().max(boundary * 1.3);
         let middle = (ABOVE_BOUNDARY * boundary).max(height / BELOW_HEIGHT);
         let back = forecast.rate.min(middle / 1.2);
-        firing.add(elapsed, counts.units, views, log_likelihood_ratio(counts.units, views * middle, views * back, line_phi));
+        let llr = log_likelihood_ratio(counts.units, views * middle, views * back, line_phi);
+        firing.add(now, elapsed, counts.units, views, llr);
         let needed = NATS + ((now - firing.at) / NATS_SECS).ln_1p();
         let lasting = now - firing.at > (3.0 * (firing.at - born)).clamp(LASTING.0, LASTING.1);
         if !lasting && firing.closed < needed {
@@ -122,6 +125,18 @@ impl Detector {
     /// Forgets that a rule fired, and keeps what was learned.
     pub fn forget_firing(&mut self) {
         if self.firing.take().is_some() {
+            self.quiet();
+        }
+    }
+
+    /// Forgets what was told: nobody heard of what is in a history.
+    pub fn forget_episodes(&mut self) {
+        self.episodes = None;
+    }
+
+    /// Forgets evidence, where nothing fires: it spoke of something that recurs.
+    pub fn forget_evidence(&mut self) {
+        if self.firing.is_none() {
             self.quiet();
         }
     }

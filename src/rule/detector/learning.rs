@@ -45,7 +45,8 @@ impl Pending {
             first.views += second.views;
             first.errors += second.errors;
             first.predicted += second.predicted;
-            self.fast_learned = self.fast_learned.saturating_sub(1);
+            // Where the first alone was learned, the second goes unlearned rather than the first learned twice.
+            self.fast_learned = if self.fast_learned > 1 { self.fast_learned - 1 } else { self.fast_learned };
         }
         // Few at first, because most series are quiet; then all at once and never again.
         let room = self.lines.capacity();

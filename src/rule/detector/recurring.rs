@@ -45,22 +45,26 @@ impl Episode {
         let days = ((began - self.began) / DAY_SECS).round();
         let late = (began - self.began - days * DAY_SECS).abs();
         let punctual = (f64::from(self.lasted) / 8.0).clamp(PUNCTUAL_SECS.0, PUNCTUAL_SECS.1);
-        self.began > 0.0 && (1.0..=DAYS_MAX).contains(&days) && late <= punctual
+        // What took half a day and more belongs to a day of the week.
+        let comes = if f64::from(self.lasted) < DAY_SECS / 2.0 { (1.0..=DAYS_MAX).contains(&days) } else { days == 7.0 };
+        self.began > 0.0 && comes && late <= punctual
     }
 }
 
 impl Detector {
     /// Notes an episode that has ended. `local` is now on the site's own clock.
     pub(super) fn remember(&mut self, local: f64, firing: &Firing) {
-        let lasted = self.seen - firing.began;
-        let new = Episode { began: local - lasted, lasted: lasted as f32, rate: firing.rate() as f32 };
+        let lasted = (firing.held_to - firing.began).max(60.0);
+        let new = Episode { began: local - (self.seen - firing.began), lasted: lasted as f32, rate: firing.rate() as f32 };
         let Episodes(known) = &mut **self.episodes.get_or_insert_default();
         let same = known.iter().position(|old| old.is_at_the_same_time(new.began));
         let oldest = || (0..EPISODES).min_by(|a, b| known[*a].began.total_cmp(&known[*b].began)).unwrap_or(0);
         let place = same.unwrap_or_else(oldest);
         let old = known[place];
-        // What came again keeps its largest size: one weak night does not make the next a surprise.
         known[place] = match same {
+            // Nobody was told: what people know of its size is what they were told.
+            Some(_) if !firing.told => Episode { began: new.began, ..old },
+            // A weak night does not make the next a surprise.
             Some(_) => Episode { lasted: new.lasted.max(old.lasted), rate: new.rate.max(old.rate), ..new },
             None => new,
         };
