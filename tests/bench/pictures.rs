@@ -70,7 +70,7 @@ fn draw(seen: &[Seen]) -> String {
     let x = |minute: f64| LEFT + (minute + 30.0) / 105.0 * (RIGHT - LEFT);
     let rate_y = |rate: f64| 210.0 - rate / 0.05 * 170.0;
     let nats_y = |nats: f64| 400.0 - (nats + 12.0) / 30.0 * 140.0;
-    let nats = |seen: &Seen| seen.look.evidence.max(1e-30).ln().clamp(-12.0, 18.0);
+    let nats = |seen: &Seen| seen.look.evidence.max(1e-30).ln().clamp(-12.0, 17.5);
     let mut svg = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 440\" font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"720\" height=\"440\" fill=\"#fff\"/>\n",
@@ -80,7 +80,7 @@ fn draw(seen: &[Seen]) -> String {
     if let (Some(from), Some(to)) = (firing.first(), firing.last()) {
         let (a, b) = (x(*from), x(to + 1.0));
         put(format!("<rect x=\"{a:.1}\" y=\"40\" width=\"{:.1}\" height=\"360\" fill=\"#fde8e4\"/>", b - a));
-        put(format!("<text x=\"{:.1}\" y=\"55\" fill=\"#a3321f\">fires</text>", a + 4.0));
+        put(format!("<text x=\"{:.1}\" y=\"228\" fill=\"#a3321f\">fires</text>", a + 4.0));
     }
     for percent in [0, 1, 2, 3, 4, 5] {
         let y = rate_y(f64::from(percent) / 100.0);
@@ -115,9 +115,10 @@ fn draw(seen: &[Seen]) -> String {
         "<line x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{bar:.1}\" y2=\"{bar:.1}\" stroke=\"#a3321f\" stroke-dasharray=\"5 4\"/>"
     ));
     put(format!("<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#a3321f\">needed at 1 in 100 weeks</text>", LEFT + 6.0, bar - 6.0));
-    let (usual, bound) = seen.first().map_or((0.0, 0.0), |seen| (rate_y(seen.look.usual), rate_y(seen.look.boundary)));
-    put(format!("<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#2c6e49\">boundary</text>", LEFT + 6.0, bound - 22.0));
-    put(format!("<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#2c6e49\">usual</text>", LEFT + 80.0, usual - 22.0));
+    for (name, dashes, left) in [("usual", "none", RIGHT - 210.0), ("boundary", "5 4", RIGHT - 115.0)] {
+        put(curve(format!("{left},24 {},24", left + 30.0), "#2c6e49", dashes));
+        put(format!("<text x=\"{}\" y=\"28\" fill=\"#2c6e49\">{name}</text>", left + 36.0));
+    }
     put(format!("<text x=\"{LEFT}\" y=\"28\" font-weight=\"bold\">Errors per view, minute by minute</text>"));
     put(format!("<text x=\"{LEFT}\" y=\"248\" font-weight=\"bold\">Evidence that it is beyond the boundary (nats)</text>"));
     for minute in [-30, 0, 20, 40, 60] {
