@@ -327,8 +327,10 @@ impl Detector {
         let open = &self.step;
         let (views, predicted, phi) = (f64::from(open.views), f64::from(open.predicted), f64::from(open.phi));
         let multiplies = phi >= (0.05 * predicted).max(4.0) || !self.noise.is_known();
+        // What multiplies the rate from minute to minute averages out in a line of an hour.
+        let breadth = (f64::from(open.secs) / LINE_SECS).max(1.0).sqrt();
         let cap = match (predicted >= 5.0 && multiplies, self.noise.is_a_guess()) {
-            (true, _) => CENSOR,
+            (true, _) => CENSOR * breadth,
             (false, true) => CENSOR_GUESS,
             (false, false) => CENSOR_NONE,
         };
