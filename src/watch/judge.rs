@@ -187,7 +187,6 @@ impl Watch {
     }
 
     /// One spike rule considers what was seen.
-    #[expect(clippy::too_many_arguments, reason = "where, when, what was seen, and where to say it")]
     fn consider_looks(
         &mut self,
         cut: u32,
