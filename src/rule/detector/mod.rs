@@ -3,8 +3,8 @@
 //! A stream is a group or one slice of it. It learns late and only while all is quiet, draws a boundary above what is usual, and
 //! gathers evidence that the rate is beyond it. It has no threshold of its own: the rules that look at it have, so one stream
 //! serves several rules, and an edited rule keeps what was learned. While a rule fires on it the baseline is frozen, and the
-//! stream gathers evidence of the opposite: that the rate is back ([`firing`](self::firing)). What came at this time before is
-//! [`recurring`](self::recurring) and not told again.
+//! stream gathers evidence of the opposite: that the rate is back (`firing`). What came at this time before is
+//! `recurring` and not told again.
 //!
 //! Counts come as they arrive, at most once a second. Evidence is closed in steps of ten seconds and the open step is judged at
 //! each look as if it ended now, so the answer hardly depends on how often one looks. What is learned are lines of a minute.
