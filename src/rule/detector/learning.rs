@@ -17,7 +17,7 @@ const PENDING_MAX: usize = 21;
 /// Evidence above one line's share, in nats, at which learning is held up: young, and later.
 ///
 /// Not lower: while learning is held up the boundary does not follow a drift, so that suspicion feeds itself (4 nats in place of
-/// 8 gave ten times the false alarms).
+/// 8 gave fifteen times the false alarms).
 const SUSPICION: (f64, f64) = (6.0, 8.0);
 /// It is held up for half of what is behind the stream at most, but no less and no more than this: evidence that has not decided
 /// by then speaks of a baseline that is wrong, and a wrong baseline must not stay for good.

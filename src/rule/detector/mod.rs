@@ -94,7 +94,7 @@ pub struct Counts {
     pub errors: f64,
 }
 
-/// The state of one stream: about 600 bytes, and up to 350 more for the lines of a busy page that are not learned yet.
+/// The state of one stream: 688 bytes, and up to 336 more for the lines of a busy page that are not learned yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detector {
     born: f64,
