@@ -101,19 +101,9 @@ impl Watch {
         let stream = group.rules[place].spike.first().unwrap_or(Stream::Whole);
         let secs = now.secs_f64();
         let look = stream_of(group, stream).map(|detector| detector.show(secs, self.zone_secs(group.site, now)));
-        let quiet = Look {
-            evidence: 0.0,
-            usual: 0.0,
-            usual_range: (0.0, 0.0),
-            boundary: 0.0,
-            phi: 1.0,
-            season: 1.0,
-            recurs: false,
-            over: None,
-        };
         let (whole, slice) = thresholds(self.alpha(group.rules[place].rule), group.watched_slices());
         let bar = if stream == Stream::Whole { whole } else { slice };
-        Cause::Spike { stream, look: look.unwrap_or(quiet), bar }
+        Cause::Spike { stream, look: look.unwrap_or_default(), bar }
     }
 
     pub(super) fn say_resolved(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {

@@ -174,10 +174,10 @@ impl Watch {
         for of_dim in &mut group.slices {
             for slice in &mut of_dim.slices {
                 let counts = slice.pending.take(now);
+                if let Some(detector) = slice.detector.as_mut().filter(|_| untold) {
+                    detector.forget_evidence();
+                }
                 if let Some(detector) = slice.detector.as_mut().filter(|_| counts.views + counts.units > 0.0) {
-                    if untold {
-                        detector.forget_evidence();
-                    }
                     let stream = Stream::Slice(of_dim.dim, slice.hash);
                     looks.push(Seen { stream, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
                 }

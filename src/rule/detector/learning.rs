@@ -81,13 +81,18 @@ impl Detector {
         }
     }
 
+    /// Nats of evidence above what one quiet line has.
+    pub(super) fn suspicion(&self) -> f64 {
+        (self.total * WEEK_SECS / LINE_SECS).ln()
+    }
+
     /// Evidence is building up, or a rule fires: nothing is learned.
     pub(super) fn is_held_up(&mut self, now: f64) -> bool {
         if self.firing.is_some() {
             return true;
         }
         let nats = if now - self.born > YOUNG { SUSPICION.1 } else { SUSPICION.0 };
-        if self.total <= 0.0 || self.total.ln() <= (LINE_SECS / WEEK_SECS).ln() + nats {
+        if self.suspicion() <= nats {
             self.suspicious_since = now as u32;
             return false;
         }

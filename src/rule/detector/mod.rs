@@ -63,7 +63,7 @@ const DEPLOY_FACTOR: f64 = 20.0;
 const DEPLOY_SECS: f64 = 1800.0;
 
 /// What a look at a stream shows.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
     /// Evidence ΣwR, to be held against a rule's threshold.
     pub evidence: f64,

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Detector;
 use super::firing::Firing;
-use crate::stats::WEEK_SECS;
 
 const DAY_SECS: f64 = 86_400.0;
 /// Episodes remembered; a new one takes the place of the oldest.
@@ -18,7 +17,7 @@ const HIGHER: f64 = 2.0;
 /// … nor this many times as long, and a little.
 const LONGER: f64 = 1.5;
 const LONGER_SECS: f64 = 900.0;
-/// Nats above one minute's share of a week at which it is worth asking.
+/// Suspicion, in nats, at which it is worth asking.
 const ASK_NATS: f64 = 8.0;
 
 /// Past episodes of a stream.
@@ -74,7 +73,7 @@ impl Detector {
     /// and learns it as a season.
     pub(super) fn weigh_recurrence(&mut self, now: f64, zone_secs: f64) -> bool {
         let Some(episodes) = &self.episodes else { return false };
-        if self.is_firing() || self.total.ln() < (60.0 / WEEK_SECS).ln() + ASK_NATS {
+        if self.is_firing() || self.suspicion() < ASK_NATS {
             return self.firing.as_ref().is_some_and(|firing| !firing.told);
         }
         let since = self.since();
