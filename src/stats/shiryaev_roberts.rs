@@ -49,6 +49,18 @@ pub struct Observation {
     pub omega: f64,
     /// The most evidence it may add to one size, in nats.
     pub cap: f64,
+    /// Standard deviation of the count where it is a total of unknown make-up: then the smaller of two likelihood ratios counts,
+    /// of normal totals with this deviation, and of independent errors.
+    pub sd: Option<f64>,
+}
+
+impl Observation {
+    /// Likelihood ratio of a normal total whose mean is `ratio` times the boundary's.
+    fn total_ratio(&self, ratio: f64, sd: f64) -> f64 {
+        let mean = self.boundary * self.views;
+        let rise = (ratio - 1.0) * mean / sd;
+        (rise * (self.count - mean) / sd - 0.5 * rise * rise).exp()
+    }
 }
 
 impl Mixture {
@@ -59,8 +71,11 @@ impl Mixture {
         let mut total = 0.0;
         for j in 0..SIZES {
             let ratio = RATIOS[j].min(most);
-            let grown =
-                if ratio > 1.05 { (f64::from(self.closed[j]) + seen.omega) * null.likelihood_ratio(ratio).min(cap) } else { 0.0 };
+            let likely = || {
+                let count = null.likelihood_ratio(ratio).min(cap);
+                seen.sd.map_or(count, |sd| count.min(seen.total_ratio(ratio, sd)))
+            };
+            let grown = if ratio > 1.05 { (f64::from(self.closed[j]) + seen.omega) * likely() } else { 0.0 };
             self.open[j] = grown.min(CLAMP) as f32;
             total += WEIGHTS[j] * f64::from(self.open[j]);
         }
@@ -92,7 +107,7 @@ mod tests {
     use super::*;
 
     fn quiet(count: f64) -> Observation {
-        Observation { count, views: 100.0, boundary: 0.01, phi: 1.0, omega: 60.0 / super::super::WEEK_SECS, cap: 300.0 }
+        Observation { count, views: 100.0, boundary: 0.01, phi: 1.0, omega: 60.0 / super::super::WEEK_SECS, cap: 300.0, sd: None }
     }
 
     /// Looks at an observation once and closes it; what it said does not fade.
@@ -163,7 +178,10 @@ mod tests {
                 let mut last = 0.0;
                 for _ in 0..looks {
                     let count = draw(&mut state, 0.4, phi);
-                    last = close(&mut mixture, &Observation { count, views: 40.0, boundary: 0.01, phi, omega, cap: 300.0 });
+                    last = close(
+                        &mut mixture,
+                        &Observation { count, views: 40.0, boundary: 0.01, phi, omega, cap: 300.0, sd: None },
+                    );
                 }
                 sum += last;
             }

@@ -55,7 +55,7 @@ fn the_mixture_follows_its_recursion() {
             let count = if minute >= 25 { args[0] } else { 1.0 };
             let omega = 60.0 / 604_800.0;
             // A hundred views at 1 %: the largest rates meet the cap of five errors a view, as in the reference.
-            total = mixture.look(&Observation { count, views: 100.0, boundary: 0.01, phi: 1.5, omega, cap: 1e9 });
+            total = mixture.look(&Observation { count, views: 100.0, boundary: 0.01, phi: 1.5, omega, cap: 1e9, sd: None });
             mixture.close(1.0);
         }
         total.ln()

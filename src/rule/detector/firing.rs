@@ -10,6 +10,7 @@ use super::{Counts, Detector, Onsets, OpenLine, OpenStep, Since};
 use crate::stats::baseline::Forecast;
 use crate::stats::decay;
 use crate::stats::nb1::log_likelihood_ratio;
+use crate::stats::totals::Spread;
 
 /// Nats of evidence for "it is over" …
 const NATS: f64 = 7.0;
@@ -44,6 +45,8 @@ pub(super) struct Firing {
     pub(super) held_to: f64,
     /// Whether a rule told of it. If not, it recurs.
     pub(super) told: bool,
+    /// What was usual when it began, where lines are totals: they go on being learned, but it is judged by this.
+    pub(super) totals: Option<Spread>,
     /// Errors and views of the episode, fading.
     height: (f64, f64),
     /// Those since the score was last zero.
@@ -51,9 +54,9 @@ pub(super) struct Firing {
 }
 
 impl Firing {
-    pub(super) fn new(now: f64, since: &Since, told: bool) -> Self {
+    pub(super) fn new(now: f64, since: &Since, told: bool, totals: Option<Spread>) -> Self {
         let height = (since.units, since.views.max(1.0));
-        Self { at: now, began: since.began, closed: 0.0, held_to: now, told, height, doubt: (0.0, 0.0) }
+        Self { at: now, began: since.began, closed: 0.0, held_to: now, told, totals, height, doubt: (0.0, 0.0) }
     }
 
     /// The episode's rate.
@@ -105,8 +108,8 @@ impl Detector {
         }
         self.quiet();
         self.pending.clear();
-        self.line = OpenLine { number: self.line.number, end: now as u32, ..OpenLine::default() };
-        self.step = OpenStep { number: self.step.number, ..OpenStep::default() };
+        self.line = OpenLine { end: now as u32, ..OpenLine::default() };
+        self.step = OpenStep::default();
         self.noise.cut();
         self.slow.cut();
         self.fast.cut();
@@ -119,7 +122,7 @@ impl Detector {
         let believed = (NEW_USUAL_ERRORS / errors.max(1.0)).min(1.0);
         self.baseline.restart(errors * believed, views * believed);
         let fresh = Self::new(now);
-        *self = Self { baseline: self.baseline.clone(), episodes: self.episodes.take(), ..fresh };
+        *self = Self { baseline: self.baseline.clone(), episodes: self.episodes.take(), totals: self.totals.take(), ..fresh };
     }
 
     /// Forgets that a rule fired, and keeps what was learned.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Detector, LINE_SECS, YOUNG};
 use crate::stats::WEEK_SECS;
 use crate::stats::baseline::{Line, Noise};
+use crate::stats::totals::Totals;
 
 /// Lines are learned when they are this old; sooner while the stream is young.
 const LAG: f64 = 1200.0;
@@ -74,11 +75,23 @@ impl Detector {
             return;
         }
         let line = Line { end: open.end, views: open.views, errors: open.units, predicted: open.predicted };
+        self.learn_total(&line);
         match &self.firing {
             None => self.pending.push(line),
             Some(firing) if !firing.told => self.baseline.learn_season(&line, f64::from(line.end) + zone_secs),
             Some(_) => {}
         }
+    }
+
+    /// A total is learned at once and also while a rule fires, which judges by what was known when it began.
+    fn learn_total(&mut self, line: &Line) {
+        if let Some(totals) = &mut self.totals {
+            totals.learn(line);
+            self.totals.take_if(|totals| totals.are_none());
+            return;
+        }
+        let before = self.pending.lines.last().map_or(self.baseline.learned_to(), |line| line.end);
+        self.totals = (before > 0).then(|| Totals::begin(line, before)).flatten().map(Box::new);
     }
 
     /// Nats of evidence above what one quiet line has.

@@ -23,6 +23,7 @@ use crate::stats::baseline::{Baseline, Forecast, PRIOR_ERRORS, shrinkage};
 use crate::stats::dispersion::{LineNoise, Wander};
 use crate::stats::gamma::{quantile_factor, upper_factor};
 use crate::stats::shiryaev_roberts::{Mixture, Observation};
+use crate::stats::totals::{Spread, Totals};
 
 use firing::Firing;
 pub use firing::Over;
@@ -114,13 +115,12 @@ pub struct Detector {
     onsets: Onsets,
     firing: Option<Box<Firing>>,
     episodes: Option<Box<Episodes>>,
+    totals: Option<Box<Totals>>,
 }
 
 /// The line that still grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct OpenLine {
-    /// Minutes since the epoch.
-    number: i32,
     end: u32,
     views: f32,
     units: f32,
@@ -130,8 +130,6 @@ struct OpenLine {
 /// The step that still grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct OpenStep {
-    /// Steps since the epoch.
-    number: i32,
     secs: f32,
     views: f32,
     units: f32,
@@ -156,13 +154,14 @@ impl Detector {
             wander: Wander::slow().sigma() as f32,
             suspicious_since: now as u32,
             pending: Pending::default(),
-            line: OpenLine { number: i32::MIN, ..OpenLine::default() },
-            step: OpenStep { number: i32::MIN, ..OpenStep::default() },
+            line: OpenLine::default(),
+            step: OpenStep::default(),
             mixture: Mixture::default(),
             total: 0.0,
             onsets: Onsets::new(now),
             firing: None,
             episodes: None,
+            totals: None,
         }
     }
 
@@ -185,7 +184,19 @@ impl Detector {
         Look { recurs, ..self.describe(&forecast, boundary, over) }
     }
 
+    /// What is usual of a source that reports totals; while it fires, what was usual when it began.
+    fn usual_total(&self) -> Option<Spread> {
+        self.firing.as_ref().map_or_else(|| self.learned_total(), |firing| firing.totals)
+    }
+
+    fn learned_total(&self) -> Option<Spread> {
+        self.totals.as_ref().and_then(|totals| totals.usual())
+    }
+
     fn forecast(&self, now: f64, zone_secs: f64) -> Forecast {
+        if let Some(Spread { rate, .. }) = self.usual_total() {
+            return Forecast { rate, seasonal: rate, season: 1.0, local: 1.0, fast: 1.0 };
+        }
         self.baseline.forecast(now + zone_secs, f64::from(self.wander), self.fast.sigma())
     }
 
@@ -213,7 +224,7 @@ impl Detector {
     pub fn fire(&mut self, now: f64) {
         match &mut self.firing {
             Some(firing) => firing.told = true,
-            None => self.firing = Some(Box::new(Firing::new(now, &self.since(), true))),
+            None => self.firing = Some(Box::new(Firing::new(now, &self.since(), true, self.learned_total()))),
         }
     }
 
@@ -251,23 +262,26 @@ impl Detector {
 
     /// Closes the open step and the open line when new ones begin.
     fn roll(&mut self, now: f64, zone_secs: f64) {
-        let step = (now / STEP_SECS).floor() as i32;
-        if step != self.step.number {
+        let is_over = |secs: f64| (now / secs).floor() > (self.seen / secs).floor();
+        let (step, line) = (is_over(STEP_SECS), is_over(LINE_SECS));
+        if step {
             if self.step.omega > 0.0 {
                 let hours = f64::from(self.step.secs).min(3600.0) / 3600.0;
                 self.mixture.close((-LEAK_PER_HOUR * hours).exp());
             }
-            self.step = OpenStep { number: step, ..OpenStep::default() };
+            self.step = OpenStep::default();
         }
-        let line = (now / LINE_SECS).floor() as i32;
-        if line != self.line.number {
+        if line {
             self.close_line(zone_secs);
-            self.line = OpenLine { number: line, ..OpenLine::default() };
+            self.line = OpenLine::default();
         }
     }
 
     /// Effective counts behind the forecast.
     fn shape(&self) -> f64 {
+        if let Some(Spread { rate, sd }) = self.usual_total() {
+            return (rate / sd.max(1e-3 * rate)).powi(2);
+        }
         let phi = self.noise.phi();
         let local = self.baseline.local_errors() + shrinkage(f64::from(self.wander));
         1.0 / (phi / self.baseline.day_errors() + 0.5 * phi / local)
@@ -275,6 +289,9 @@ impl Detector {
 
     /// The null boundary: what is usual, its uncertainty, and the smallest effect worth an alert.
     fn boundary(&self, now: f64, forecast: &Forecast) -> f64 {
+        if let Some(Spread { rate, .. }) = self.usual_total() {
+            return (rate * FLOOR.1).min(BOUNDARY_MAX);
+        }
         let age = now - self.born;
         let deviate = DEVIATE.0 + DEVIATE.1 * (-age / 1800.0).exp() + DEVIATE.2 * PRIOR_ERRORS / self.baseline.day_errors();
         let floor = if (YOUNG..=86_400.0).contains(&age) { FLOOR.1 } else { FLOOR.0 };
@@ -298,6 +315,7 @@ impl Detector {
     /// Adds the counts to the open line; returns the seconds since the look before.
     fn extend(&mut self, now: f64, counts: Counts, forecast: &Forecast, boundary: f64, deploy: Option<f64>) -> f64 {
         let elapsed = (now - self.seen).max(0.0);
+        let total = self.usual_total();
         self.seen = now;
         let fresh_release = deploy.is_some_and(|at| now >= at && now < at + DEPLOY_SECS);
         // An error without a view of its own (its view is counted elsewhere) is judged as one try.
@@ -319,7 +337,8 @@ impl Detector {
         step.boundary += (views * boundary) as f32;
         step.predicted += predicted as f32;
         // The noise is known of lines: a step of a line has the dispersion of the whole line.
-        step.phi = self.noise.phi_for(f64::from(step.predicted) * (LINE_SECS / secs.max(STEP_SECS)).max(1.0)) as f32;
+        let line = f64::from(step.predicted) * (LINE_SECS / secs.max(STEP_SECS)).max(1.0);
+        step.phi = total.map_or_else(|| self.noise.phi_for(line), |usual| usual.of(step.views.into()).powi(2) / line) as f32;
         elapsed
     }
 
@@ -335,6 +354,18 @@ impl Detector {
             (false, false) => CENSOR_NONE,
         };
         let boundary = if views > 0.0 { f64::from(open.boundary) / views } else { BOUNDARY_MAX };
-        Observation { count: f64::from(open.units), views: views.max(1.0), boundary, phi, omega: f64::from(open.omega), cap }
+        let seen = Observation {
+            count: f64::from(open.units),
+            views: views.max(1.0),
+            boundary,
+            phi,
+            omega: f64::from(open.omega),
+            cap,
+            sd: None,
+        };
+        match self.usual_total() {
+            Some(usual) => Observation { phi: 1.0, cap: CENSOR_NONE, sd: Some(usual.of(views)), ..seen },
+            None => seen,
+        }
     }
 }

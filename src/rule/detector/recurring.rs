@@ -80,7 +80,7 @@ impl Detector {
         let rate = since.units / since.views.max(1.0);
         let again = episodes.0.iter().any(|old| old.is_again(since.began + zone_secs, now + zone_secs, rate));
         if again && self.firing.is_none() {
-            self.firing = Some(Box::new(Firing::new(now, &since, false)));
+            self.firing = Some(Box::new(Firing::new(now, &since, false, self.learned_total())));
         }
         again
     }

@@ -163,3 +163,34 @@ fn a_stream_is_small() {
     let bytes = size_of::<Detector>() + detector.pending.heap_bytes();
     assert!(bytes <= 1024, "{bytes} bytes");
 }
+
+/// An hour's total of a noisy series: between half and twice the usual.
+fn hour_of_noise(hour: u32) -> f64 {
+    let swing = f64::from(hour * 7919 % 101) / 50.0 - 1.0;
+    (30.0 * 2f64.powf(swing)).round()
+}
+
+#[test]
+fn hourly_totals_whose_noise_multiplies_are_judged_by_their_spread() {
+    let mut detector = Detector::new(0.0);
+    let mut hour = |number: u32, errors: f64| {
+        let look = detector.look(f64::from(number) * 3600.0, Counts { views: 1000.0, units: errors, errors }, 0.0, None);
+        if look.evidence > threshold(0.001) && !detector.is_firing() {
+            detector.fire(f64::from(number) * 3600.0);
+            return ("fires", look);
+        }
+        (if look.over.is_some() { "over" } else { "" }, look)
+    };
+    for number in 1..400 {
+        let (what, look) = hour(number, hour_of_noise(number));
+        assert_eq!(what, "", "hour {number}: {look:?}");
+    }
+    let (what, look) = hour(400, 240.0);
+    assert_eq!(what, "fires", "{look:?}");
+    assert!((0.025..0.04).contains(&look.usual), "{look:?}");
+    assert!(look.usual_range.0 < 0.025 && look.usual_range.1 > 0.045, "{look:?}");
+    let usual = hour(401, 260.0).1.usual;
+    assert_eq!(usual, look.usual, "what is usual stands still while it fires");
+    let over = (402..410).find(|number| hour(*number, hour_of_noise(*number)).0 == "over");
+    assert!(over.is_some_and(|number| number <= 405), "{over:?}");
+}
