@@ -31,6 +31,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn quantiles_rise_with_their_probability(shape in 0.01f64..1e6, z in -4.0f64..4.0, more in 0.001f64..4.0) {
+            prop_assert!(quantile_factor(shape, z) <= quantile_factor(shape, z + more));
+            prop_assert!(quantile_factor(shape, z) >= 0.0);
+        }
+
+        #[test]
+        fn an_interval_narrows_with_data(shape in 0.3f64..1e6, z in 0.3f64..3.0, more in 1.01f64..100.0) {
+            let width = |shape: f64| quantile_factor(shape, z) - quantile_factor(shape, -z);
+            prop_assert!(width(shape * more) <= width(shape) * 1.0001);
+        }
+
+        #[test]
         fn more_data_and_less_caution_bring_it_down(shape in 0.5f64..1e4, z in 0.5f64..3.0) {
             prop_assert!(upper_factor(shape, z) <= upper_factor(shape, z + 0.1));
             prop_assert!(upper_factor(shape * 2.0, z) <= upper_factor(shape, z) + 0.06);

@@ -105,6 +105,7 @@ pub fn threshold(alpha: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn quiet(count: f64) -> Observation {
         Observation { count, views: 100.0, boundary: 0.01, phi: 1.0, omega: 60.0 / super::super::WEEK_SECS, cap: 300.0, sd: None }
@@ -122,6 +123,22 @@ mod tests {
         assert!((WEIGHTS.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         for (alpha, expected) in [(0.1, 1.0), (0.01, 14.125_375), (0.001, 199.526_231)] {
             assert!((threshold(alpha) / expected - 1.0).abs() < 1e-6);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_smaller_budget_needs_more_evidence(alpha in 1e-6f64..1.0, less in 0.01f64..0.999) {
+            prop_assert!(threshold(alpha * less) > threshold(alpha));
+        }
+
+        #[test]
+        fn more_errors_are_more_evidence(count in 0u32..60, more in 1u32..40, rate in 1e-5f64..0.3, phi in 1.0f64..6.0) {
+            let evidence = |count: u32| {
+                let seen = Observation { boundary: rate, phi, ..quiet(f64::from(count)) };
+                Mixture::default().look(&seen)
+            };
+            prop_assert!(evidence(count + more) >= evidence(count) * (1.0 - 1e-6));
         }
     }
 

@@ -10,8 +10,10 @@ const DAY_SECS: f64 = 86_400.0;
 const EPISODES: usize = 4;
 /// An episode may come again for so many days.
 const DAYS_MAX: f64 = 8.0;
-/// It begins within an eighth of its length of the time of day, within these bounds: schedules are exact, weekends are not.
+/// It begins within an eighth of its length of the time of day, within these bounds (schedules are exact, weekends are not) …
 const PUNCTUAL_SECS: (f64, f64) = (900.0, 10_800.0);
+/// … or while this share of it would not be over: the better its hours are known, the later what is left of it stands out.
+const WITHIN: f64 = 0.75;
 /// It is the same while it is not this many times as high …
 const HIGHER: f64 = 2.0;
 /// … nor this many times as long, and a little.
@@ -36,17 +38,20 @@ struct Episode {
 impl Episode {
     /// Whether something that began at `began` and fails at `rate` at `now` is this one again.
     fn is_again(&self, began: f64, now: f64, rate: f64) -> bool {
-        let lasted = f64::from(self.lasted);
-        now - began <= LONGER * lasted + LONGER_SECS && rate <= HIGHER * f64::from(self.rate) && self.is_at_the_same_time(began)
+        let longest = LONGER * f64::from(self.lasted) + LONGER_SECS;
+        let in_time = |late: f64| now - began + late.max(0.0) <= longest;
+        rate <= HIGHER * f64::from(self.rate) && self.lateness(began).is_some_and(in_time)
     }
 
-    fn is_at_the_same_time(&self, began: f64) -> bool {
-        let days = ((began - self.began) / DAY_SECS).round();
-        let late = (began - self.began - days * DAY_SECS).abs();
-        let punctual = (f64::from(self.lasted) / 8.0).clamp(PUNCTUAL_SECS.0, PUNCTUAL_SECS.1);
+    /// How much later in the day than this one something began, in seconds, if it may be the same.
+    fn lateness(&self, began: f64) -> Option<f64> {
+        let lasted = f64::from(self.lasted);
+        let punctual = (lasted / 8.0).clamp(PUNCTUAL_SECS.0, PUNCTUAL_SECS.1);
+        let days = ((began - self.began + punctual) / DAY_SECS).floor();
+        let late = began - self.began - days * DAY_SECS;
         // What took half a day and more belongs to a day of the week.
-        let comes = if f64::from(self.lasted) < DAY_SECS / 2.0 { (1.0..=DAYS_MAX).contains(&days) } else { days == 7.0 };
-        self.began > 0.0 && comes && late <= punctual
+        let comes = if lasted < DAY_SECS / 2.0 { (1.0..=DAYS_MAX).contains(&days) } else { days == 7.0 };
+        (self.began > 0.0 && comes && late <= punctual.max(WITHIN * lasted)).then_some(late)
     }
 }
 
@@ -56,16 +61,21 @@ impl Detector {
         let lasted = (firing.held_to - firing.began).max(60.0);
         let new = Episode { began: local - (self.seen - firing.began), lasted: lasted as f32, rate: firing.rate() as f32 };
         let Episodes(known) = &mut **self.episodes.get_or_insert_default();
-        let same = known.iter().position(|old| old.is_at_the_same_time(new.began));
-        let oldest = || (0..EPISODES).min_by(|a, b| known[*a].began.total_cmp(&known[*b].began)).unwrap_or(0);
-        let place = same.unwrap_or_else(oldest);
+        let same = known.iter().enumerate().find_map(|(place, old)| Some((place, old.lateness(new.began)?)));
+        let Some((place, late)) = same else {
+            let oldest = (0..EPISODES).min_by(|a, b| known[*a].began.total_cmp(&known[*b].began)).unwrap_or(0);
+            known[oldest] = new;
+            return;
+        };
         let old = known[place];
-        known[place] = match same {
-            // Nobody was told: what people know of its size is what they were told.
-            Some(_) if !firing.told => Episode { began: new.began, ..old },
+        let began = new.began - late.max(0.0);
+        known[place] = if firing.told {
             // A weak night does not make the next a surprise.
-            Some(_) => Episode { lasted: new.lasted.max(old.lasted), rate: new.rate.max(old.rate), ..new },
-            None => new,
+            let lasted = (f64::from(new.lasted) + late.max(0.0)) as f32;
+            Episode { began, lasted: lasted.max(old.lasted), rate: new.rate.max(old.rate) }
+        } else {
+            // Nobody was told: what people know of its size is what they were told.
+            Episode { began, ..old }
         };
     }
 
