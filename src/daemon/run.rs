@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 use crate::config::Diagnostic;
 use crate::desk::Desk;
 use crate::ingest::access_log::LogParser;
-use crate::model::Delivery;
+use crate::model::limits::Limits;
+use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ChannelLabel, QueueLabel, ResultLabel};
@@ -134,15 +135,9 @@ impl Daemon {
         let (task, wal) = restore(&data_dir, &live, &metrics, &desk_queue, taken, &history)?;
 
         let (watch_queue, watch_messages) = watch_task::queue();
-        let to_watch = watch_queue.clone();
-        let deliver = move |offset, entry| {
-            let _stopping = to_watch.send(watch_task::Message::Entry(offset, entry));
-        };
-        let commit = CommitOptions::new(clock::monotonic);
-        let (committer, wal) =
-            Committer::start(wal, commit, Arc::clone(&metrics), task.arrival, deliver).map_err(StartError::Thread)?;
-        // In the log like all else, and before all else: a later replay must know that nobody was listening.
-        let _failed_is_told_at_the_door = committer.submit(Entry::Resume(clock::now()));
+        let room = watch_task::Room::new(live.settings.config.limits.queue_bytes);
+        let limits = &live.settings.config.limits;
+        let (committer, wal) = spawn_log(wal, limits, &metrics, task.arrival, watch_queue.clone(), room.clone())?;
         let positions = task.positions.clone();
         let shared = Arc::new(Shared {
             origin,
@@ -159,7 +154,7 @@ impl Daemon {
         });
         let desk = spawn_desk(&shared, desk, store, desk_messages)?;
         let (to_checkpoints, checkpoints) = spawn_checkpoints(&shared, data_dir)?;
-        let watch = spawn_watch(task, watch_messages, committer, desk_queue, to_checkpoints)?;
+        let watch = spawn_watch(task, watch_messages, committer, desk_queue, to_checkpoints, room)?;
         let stop_sources = Arc::new(AtomicBool::new(false));
         let sources = spawn_sources(&shared, parsers, &positions, &stop_sources)?;
         let (stop_web, mut stopped) = tokio::sync::watch::channel(false);
@@ -247,6 +242,29 @@ fn parsers(settings: &Settings) -> Result<Vec<LogParser>, StartError> {
     settings.config.sources.iter().map(parser).collect()
 }
 
+fn spawn_log(
+    wal: Wal,
+    limits: &Limits,
+    metrics: &Arc<Metrics>,
+    arrival: Timestamp,
+    watch: SyncSender<watch_task::Message>,
+    room: watch_task::Room,
+) -> Result<(Committer, JoinHandle<Wal>), StartError> {
+    let deliver = move |offset, entry: Entry| {
+        room.take(entry.size_hint());
+        let _stopping = watch.send(watch_task::Message::Entry(offset, entry));
+    };
+    let options = CommitOptions {
+        queue_entries_max: limits.queue_entries,
+        queue_bytes_max: limits.queue_bytes,
+        ..CommitOptions::new(clock::monotonic)
+    };
+    let (committer, wal) = Committer::start(wal, options, Arc::clone(metrics), arrival, deliver).map_err(StartError::Thread)?;
+    // In the log like all else, and before all else: a later replay must know that nobody was listening.
+    let _failed_is_told_at_the_door = committer.submit(Entry::Resume(clock::now()));
+    Ok((committer, wal))
+}
+
 fn spawn_desk(
     shared: &Arc<Shared>,
     desk: Desk,
@@ -293,12 +311,13 @@ fn spawn_watch(
     committer: Committer,
     desk: Sender<desk_task::Message>,
     checkpoints: Checkpoints,
+    room: watch_task::Room,
 ) -> Result<JoinHandle<()>, StartError> {
     let run = move || {
         let to_desk = |transitions| {
             let _stopping = desk.send(desk_task::Message::Transitions(transitions));
         };
-        task.run(&messages, &committer, to_desk, &checkpoints);
+        task.run(&messages, &committer, to_desk, &checkpoints, room);
     };
     std::thread::Builder::new().name("watch".into()).spawn(run).map_err(StartError::Thread)
 }

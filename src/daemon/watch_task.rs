@@ -1,9 +1,9 @@
 //! The thread that owns the first core: durable entries in log order in, transitions to the desk out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::model::{Timestamp, Transition};
@@ -188,7 +188,9 @@ impl WatchTask {
         committer: &Committer,
         mut desk: impl FnMut(Vec<Transition>),
         checkpoints: &Checkpoints,
+        room: Room,
     ) {
+        let room = Freed(room);
         let mut asked = None;
         let mut last = Last { at: clock::monotonic(), offset: self.next_offset, took: Duration::ZERO };
         self.tell(&mut desk);
@@ -201,7 +203,9 @@ impl WatchTask {
                     if matches!(entry, Entry::Tick(_)) {
                         asked = None;
                     }
+                    let bytes = entry.size_hint();
                     self.apply(offset, entry, &mut desk);
+                    room.0.free(bytes, false);
                 }
                 Ok(Message::Read(read)) => read(&self.watch, clock::now().max(self.arrival)),
                 Ok(Message::Config(config)) => self.pending = Some(config),
@@ -246,6 +250,53 @@ struct Last {
 /// The queue into the thread.
 pub fn queue() -> (SyncSender<Message>, Receiver<Message>) {
     sync_channel(QUEUE)
+}
+
+/// Bytes of entries that wait for the watch: what is beyond holds back the log, and with it the senders.
+#[derive(Clone)]
+pub struct Room {
+    used: Arc<(Mutex<Used>, Condvar)>,
+    max: usize,
+}
+
+#[derive(Default)]
+struct Used {
+    bytes: usize,
+    /// Nobody will free anything any more.
+    closed: bool,
+}
+
+impl Room {
+    /// For so many bytes. One entry always fits.
+    pub fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max }
+    }
+
+    /// Waits until there is room for an entry, or the watch is gone.
+    pub fn take(&self, bytes: usize) {
+        let (used, freed) = &*self.used;
+        let used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |used: &mut Used| !used.closed && used.bytes > 0 && used.bytes.saturating_add(bytes) > self.max;
+        let mut used = freed.wait_while(used, full).unwrap_or_else(PoisonError::into_inner);
+        used.bytes = used.bytes.saturating_add(bytes);
+    }
+
+    fn free(&self, bytes: usize, closed: bool) {
+        let (used, freed) = &*self.used;
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.bytes = used.bytes.saturating_sub(bytes);
+        used.closed = closed;
+        freed.notify_one();
+    }
+}
+
+/// Opens the door when the watch ends, however it ends: nobody shall wait for it.
+struct Freed(Room);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.free(0, true);
+    }
 }
 
 /// Sources are a closed set, so that they can be metric labels.

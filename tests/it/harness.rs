@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -322,6 +322,7 @@ struct Heard {
     letters: Mutex<Vec<Letter>>,
     life: AtomicU32,
     open: AtomicUsize,
+    refuses: AtomicBool,
 }
 
 /// A webhook that answers 200 and keeps all it is sent.
@@ -348,6 +349,11 @@ impl Hook {
             }
         });
         Self { url: format!("http://{address}/hook"), address, heard }
+    }
+
+    /// From now on answers 503 and keeps nothing, or does no more.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.heard.refuses.store(refuses, Ordering::SeqCst);
     }
 
     /// All that was heard, oldest first.
@@ -400,6 +406,10 @@ fn hear(stream: TcpStream, heard: &Heard) -> std::io::Result<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
+        if heard.refuses.load(Ordering::SeqCst) {
+            reader.get_mut().write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")?;
+            continue;
+        }
         if length > 0 {
             let body = serde_json::from_slice(&body).unwrap_or_default();
             heard.letters.lock().unwrap().push(Letter { id, life: heard.life.load(Ordering::SeqCst), body });

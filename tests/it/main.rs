@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod daemon;
 mod delivery;
+mod durability;
 mod fakes;
 mod false_alarms;
 mod harness;
