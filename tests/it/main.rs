@@ -18,6 +18,7 @@ mod false_alarms;
 mod harness;
 mod kill;
 mod live_is_backtest;
+mod overload;
 mod reference;
 mod releases;
 mod scenarios;
