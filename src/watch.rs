@@ -210,7 +210,12 @@ impl Watch {
 
     /// The whole state, for [`Watch::restore`].
     pub fn checkpoint(&self) -> Vec<u8> {
-        postcard::to_stdvec(&self.state).expect("plain data serialises into memory")
+        self.checkpoint_after(Vec::new())
+    }
+
+    /// As [`Watch::checkpoint`], written behind `head`: a large state is not copied to put something in front of it.
+    pub fn checkpoint_after(&self, head: Vec<u8>) -> Vec<u8> {
+        postcard::to_extend(&self.state, head).expect("plain data serialises into memory")
     }
 
     /// A watch as it was when the checkpoint was taken, under a configuration that may have changed since. The checkpoint does not

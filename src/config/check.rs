@@ -37,7 +37,7 @@ pub const CONFIG: [&str; 24] = [
     "alert_relabel_configs",
 ];
 /// Keys of `limits:`.
-pub const LIMITS: [&str; 4] = ["series_per_site", "body_bytes", "line_bytes", "inflated_bytes"];
+pub const LIMITS: [&str; 6] = ["series_per_site", "body_bytes", "line_bytes", "inflated_bytes", "queue_entries", "queue_bytes"];
 /// Keys of `privacy:`.
 pub const PRIVACY: [&str; 1] = ["sample_messages"];
 /// Keys of `heartbeat:`.
@@ -243,17 +243,21 @@ fn is_loopback(listen: &str) -> bool {
 fn limits(check: &mut Check<'_>, map: &Map<'_>, config: &mut Config) {
     if let Some(node) = map.get("limits") {
         let map = check.map(node, "`limits`", &LIMITS);
-        if let Some(node) = map.get("series_per_site") {
+        for (key, limit) in
+            [("series_per_site", &mut config.limits.series_per_site), ("queue_entries", &mut config.limits.queue_entries)]
+        {
+            let Some(node) = map.get(key) else { continue };
             let errors = check.errors();
-            config.limits.series_per_site = check.whole(node, "`series_per_site`") as usize;
-            if config.limits.series_per_site == 0 && check.errors() == errors {
-                check.error(node, "`series_per_site` must be at least 1");
+            *limit = check.whole(node, &format!("`{key}`")) as usize;
+            if *limit == 0 && check.errors() == errors {
+                check.error(node, &format!("`{key}` must be at least 1"));
             }
         }
         for (key, limit) in [
             ("body_bytes", &mut config.limits.body_bytes),
             ("line_bytes", &mut config.limits.line_bytes),
             ("inflated_bytes", &mut config.limits.inflated_bytes),
+            ("queue_bytes", &mut config.limits.queue_bytes),
         ] {
             if let Some(node) = map.get(key) {
                 *limit = check.bytes(node, &format!("`{key}`"));

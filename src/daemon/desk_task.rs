@@ -1,4 +1,7 @@
 //! The thread that owns the second core and the store: what the desk decides is stored in one transaction, then done.
+//!
+//! A database that cannot be written holds up nobody: alerts go on from memory, and what was decided is stored when it can be.
+//! Until then no checkpoint is written, so that after a crash the watch decides it again; what was told meanwhile is told twice.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,10 +12,13 @@ use crate::desk::{Count, Desk, DeskConfig, Input, Output};
 use crate::model::transition::WITHDRAWN;
 use crate::model::{AttemptResult, Delivery, State, Transition};
 use crate::outbox::End;
-use crate::store::Store;
-use crate::telemetry::Metrics;
+use crate::store::{Backlog, Store};
 
 use super::clock;
+use super::shared::Shared;
+
+/// How often a database that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How long settled messages and closed incidents are kept for people to look at.
 const HISTORY: Duration = Duration::from_secs(400 * 86_400);
@@ -24,8 +30,13 @@ pub type Look = Box<dyn FnOnce(&Desk, &Store) + Send>;
 pub enum Message {
     /// The watch has decided.
     Transitions(Vec<Transition>),
-    /// All that fires after a start, by [`Transition::key`]: other alerts that were told are over.
-    Firing(BTreeSet<u64>),
+    /// How things stand after a start.
+    Replayed {
+        /// All that fires, by [`Transition::key`]: other alerts that were told are over.
+        firing: BTreeSet<u64>,
+        /// What of it began to fire within the replay.
+        began: Vec<Transition>,
+    },
     /// A try to deliver has ended.
     AttemptDone(u64, AttemptResult),
     /// Another configuration.
@@ -34,7 +45,7 @@ pub enum Message {
     Input(Box<Input>),
     /// Look at the desk and its store.
     Read(Look),
-    /// Answer when everything before this is stored.
+    /// Answer if everything before this is stored; drop it if it cannot be.
     Barrier(Sender<()>),
     /// End.
     Stop,
@@ -44,13 +55,16 @@ pub enum Message {
 pub struct DeskTask {
     desk: Desk,
     store: Store,
-    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    backlog: Backlog,
+    /// When the database failed last, while it fails.
+    failed: Option<Duration>,
 }
 
 impl DeskTask {
     /// Around a restored core.
-    pub fn new(desk: Desk, store: Store, metrics: Arc<Metrics>) -> Self {
-        Self { desk, store, metrics }
+    pub fn new(desk: Desk, store: Store, shared: Arc<Shared>) -> Self {
+        Self { desk, store, shared, backlog: Backlog::default(), failed: None }
     }
 
     /// Runs until it is stopped. `send` starts a delivery; its result comes back as a message.
@@ -64,10 +78,14 @@ impl DeskTask {
                     tracing::warn!(event = "prune_failed", %error);
                 }
             }
+            if self.failed.is_some_and(|at| clock::monotonic() - at >= RETRY) {
+                self.store();
+            }
             let wait = self.desk.next_deadline().map_or(Duration::from_secs(3600), |at| at.since(now));
-            let input = match messages.recv_timeout(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))) {
+            let longest = if self.failed.is_some() { RETRY } else { Duration::from_secs(60) };
+            let input = match messages.recv_timeout(wait.clamp(Duration::from_millis(1), longest)) {
                 Ok(Message::Transitions(transitions)) => Input::Transitions(transitions),
-                Ok(Message::Firing(keys)) => Input::Transitions(self.over(&keys)),
+                Ok(Message::Replayed { firing, began }) => Input::Transitions(self.reconcile(&firing, began)),
                 Ok(Message::AttemptDone(delivery, result)) => Input::AttemptDone { delivery, result },
                 Ok(Message::Config(config)) => Input::SetConfig(config),
                 Ok(Message::Input(input)) => *input,
@@ -76,10 +94,17 @@ impl DeskTask {
                     continue;
                 }
                 Ok(Message::Barrier(answer)) => {
-                    let _gone = answer.send(());
+                    if self.store() {
+                        let _gone = answer.send(());
+                    }
                     continue;
                 }
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    if !self.store() {
+                        tracing::error!(event = "store_behind", "what was told since the database failed will be told again");
+                    }
+                    return;
+                }
                 Err(RecvTimeoutError::Timeout) => Input::Tick,
             };
             let outputs = self.desk.handle(clock::now(), input);
@@ -87,50 +112,73 @@ impl DeskTask {
         }
     }
 
-    /// The ends of what was told as firing and does not fire: its rule was removed or changed while nobody was looking.
-    fn over(&self, firing: &BTreeSet<u64>) -> Vec<Transition> {
+    /// After a replay under rules that may not be those that were in force: what was told as firing and does not fire is over,
+    /// and what fires and was never told is told. Ids of the replay may be taken already, so these transitions get new ones.
+    fn reconcile(&self, firing: &BTreeSet<u64>, began: Vec<Transition>) -> Vec<Transition> {
         let now = clock::now();
-        let mut id = self.desk.taken().get(&0).copied().unwrap_or_default();
         let over = self.desk.incidents().filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
-        over.map(|incident| {
-            id.number += 1;
+        let over = over.map(|incident| {
             let reason = format!("{WITHDRAWN} while spiked was not running");
-            Transition { id, at: now, state: State::Resolved, reason, ..incident.firing.clone() }
-        })
-        .collect()
+            Transition { at: now, state: State::Resolved, reason, ..incident.firing.clone() }
+        });
+        // An incident that somebody has ended by hand is known as well, and stays ended.
+        let is_told = |transition: &Transition| {
+            let mut same = self.desk.incidents().filter(|incident| incident.key == transition.key());
+            same.any(|incident| incident.is_firing() || incident.firing.at >= transition.at)
+        };
+        let mut all: Vec<Transition> = over.collect();
+        all.extend(began.into_iter().filter(|transition| !is_told(transition)));
+        let mut id = self.desk.taken().get(&0).copied().unwrap_or_default();
+        for transition in &mut all {
+            id.number += 1;
+            transition.id = id;
+        }
+        all
     }
 
     fn perform(&mut self, outputs: Vec<Output>, send: &impl Fn(Delivery)) {
         for output in outputs {
             match output {
-                Output::Save(records) => self.save(&records),
+                Output::Save(records) => {
+                    self.backlog.extend(records);
+                    // One that fails is tried again in its own time, not with each message.
+                    if self.failed.is_none() {
+                        self.store();
+                    }
+                }
                 Output::Send(delivery) => send(*delivery),
                 Output::Count(count) => self.count(&count),
             }
         }
-        self.metrics.desk_incidents.set(self.desk.incidents().filter(|incident| incident.is_firing()).count() as i64);
+        self.shared.metrics.desk_incidents.set(self.desk.incidents().filter(|incident| incident.is_firing()).count() as i64);
     }
 
-    /// Nothing is sent that is not stored: a store that fails holds everything until it works again.
-    fn save(&mut self, records: &[crate::desk::Record]) {
-        let mut said = false;
-        while let Err(error) = self.store.apply(records) {
-            if !said {
-                said = true;
-                tracing::error!(event = "store_failed", %error, "alerts wait until the database can be written again");
+    /// Whether all that was decided is stored now.
+    fn store(&mut self) -> bool {
+        if !self.backlog.records().is_empty()
+            && let Err(error) = self.store.apply(self.backlog.records())
+        {
+            self.shared.metrics.store_failures.inc();
+            if self.failed.is_none() {
+                tracing::error!(event = "store_failed", %error, "alerts go on from memory until the database can be written again");
             }
-            std::thread::sleep(Duration::from_secs(1));
+            self.failed = Some(clock::monotonic());
+            self.shared.store_failure.store(Some(Arc::new(error.to_string())));
+            return false;
         }
-        if said {
+        self.backlog.clear();
+        if self.failed.take().is_some() {
             tracing::info!(event = "store_recovered");
+            self.shared.store_failure.store(None);
         }
+        true
     }
 
     fn count(&self, count: &Count) {
         match count {
             Count::Taken(State::Firing | State::Resolved) | Count::Ignored(_) => {}
             Count::Settled { delivery, target, end, detail } => {
-                self.metrics.delivery(&target.receiver, &target.channel, end.as_str());
+                self.shared.metrics.delivery(&target.receiver, &target.channel, end.as_str());
                 if matches!(end, End::GivenUp | End::Undeliverable) {
                     tracing::error!(
                         event = "delivery_lost", delivery, receiver = %target.receiver, channel = %target.channel, end = end.as_str(), detail

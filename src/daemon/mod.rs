@@ -12,6 +12,7 @@ pub mod desk_task;
 pub mod files;
 pub mod history;
 pub mod reload;
+mod restore;
 pub mod run;
 pub mod settings;
 pub mod shared;

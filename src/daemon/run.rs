@@ -4,28 +4,30 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 
 use crate::config::Diagnostic;
 use crate::desk::Desk;
 use crate::ingest::access_log::LogParser;
+use crate::model::limits::Limits;
 use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ChannelLabel, QueueLabel, ResultLabel};
-use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, WalOptions, checkpoint};
-use crate::watch::{BadCheckpoint, Input, Output, Watch};
+use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, checkpoint};
+use crate::watch::BadCheckpoint;
 
 use super::data_dir::DataDir;
+use super::restore::restore;
 use super::settings::{Live, Origin, Settings};
 use super::shared::Shared;
-use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Snapshot, WatchTask};
-use super::{clock, desk_task, history, reload, source_task, watch_task};
+use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Checkpoints, WatchTask};
+use super::{clock, desk_task, reload, source_task, watch_task};
 
 /// How to start.
 pub struct Options {
@@ -128,24 +130,14 @@ impl Daemon {
         let store = Store::open(&data_dir.database())?;
         let desk = Desk::new(live.settings.desk(), store.restore()?, clock::now().millis() as u64);
         let (desk_queue, desk_messages) = channel();
-        let mut task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
-        let options = WalOptions::default();
         // Offsets name transitions for ever: they never begin anew while the desk remembers higher ones.
         let taken = desk.taken().values().map(|id| id.offset + 1).max().unwrap_or(0);
-        task.next_offset = task.next_offset.max(taken);
-        let (wal, opened) = Wal::open_from(&data_dir.wal(), options, task.next_offset)?;
-        tell_damage(&opened);
+        let (task, wal) = restore(&data_dir, &live, &metrics, &desk_queue, taken, &history)?;
 
         let (watch_queue, watch_messages) = watch_task::queue();
-        let to_watch = watch_queue.clone();
-        let deliver = move |offset, entry| {
-            let _stopping = to_watch.send(watch_task::Message::Entry(offset, entry));
-        };
-        let commit = CommitOptions::new(clock::monotonic);
-        let (committer, wal) =
-            Committer::start(wal, commit, Arc::clone(&metrics), task.arrival, deliver).map_err(StartError::Thread)?;
-        // In the log like all else, and before all else: a later replay must know that nobody was listening.
-        let _failed_is_told_at_the_door = committer.submit(Entry::Resume(clock::now()));
+        let room = watch_task::Room::new(live.settings.config.limits.queue_bytes);
+        let limits = &live.settings.config.limits;
+        let (committer, wal) = spawn_log(wal, limits, &metrics, task.arrival, watch_queue.clone(), room.clone())?;
         let positions = task.positions.clone();
         let shared = Arc::new(Shared {
             origin,
@@ -154,14 +146,15 @@ impl Daemon {
             watch: watch_queue,
             desk: desk_queue.clone(),
             metrics: Arc::clone(&metrics),
+            store_failure: ArcSwapOption::empty(),
             data_dir: data_dir.clone(),
             taking: AtomicBool::new(false),
             generation: AtomicU64::new(1),
             reloading: tokio::sync::Mutex::new(()),
         });
         let desk = spawn_desk(&shared, desk, store, desk_messages)?;
-        let (checkpoint_queue, checkpoints) = spawn_checkpoints(&shared, data_dir)?;
-        let watch = spawn_watch(task, watch_messages, committer, desk_queue, checkpoint_queue)?;
+        let (to_checkpoints, checkpoints) = spawn_checkpoints(&shared, data_dir)?;
+        let watch = spawn_watch(task, watch_messages, committer, desk_queue, to_checkpoints, room)?;
         let stop_sources = Arc::new(AtomicBool::new(false));
         let sources = spawn_sources(&shared, parsers, &positions, &stop_sources)?;
         let (stop_web, mut stopped) = tokio::sync::watch::channel(false);
@@ -249,100 +242,27 @@ fn parsers(settings: &Settings) -> Result<Vec<LogParser>, StartError> {
     settings.config.sources.iter().map(parser).collect()
 }
 
-/// The first core as it was, brought up to the end of the log.
-fn restore(
-    data_dir: &DataDir,
-    live: &Live,
+fn spawn_log(
+    wal: Wal,
+    limits: &Limits,
     metrics: &Arc<Metrics>,
-    desk: &Sender<desk_task::Message>,
-    history: &[PathBuf],
-) -> Result<WatchTask, StartError> {
-    let config = Arc::new(live.settings.watch());
-    let found = checkpoint::load(&data_dir.checkpoints(), CHECKPOINT_FORMAT)?;
-    let is_new = found.is_none();
-    let mut task = match found {
-        Some(found) => {
-            for damaged in &found.damaged {
-                tracing::error!(event = "checkpoint_damaged", file = %damaged.display(), "an older one is used, more is replayed");
-            }
-            if found.format_version < CHECKPOINT_FORMAT {
-                return Err(StartError::OldCheckpoint { dir: data_dir.checkpoints(), version: found.format_version });
-            }
-            let snapshot: Snapshot = postcard::from_bytes(&found.bytes).map_err(|e| BadCheckpoint::new(&e))?;
-            let watch = Watch::restore(&snapshot.watch, config)?;
-            WatchTask::new(watch, snapshot.positions, snapshot.arrival, found.offset, Arc::clone(metrics))
-        }
-        None => WatchTask::new(Watch::new(0, config), BTreeMap::new(), Timestamp::default(), 0, Arc::clone(metrics)),
+    arrival: Timestamp,
+    watch: SyncSender<watch_task::Message>,
+    room: watch_task::Room,
+) -> Result<(Committer, JoinHandle<Wal>), StartError> {
+    let deliver = move |offset, entry: Entry| {
+        room.take(entry.size_hint());
+        let _stopping = watch.send(watch_task::Message::Entry(offset, entry));
     };
-    let mut to_desk = |transitions| {
-        let _stopping = desk.send(desk_task::Message::Transitions(transitions));
+    let options = CommitOptions {
+        queue_entries_max: limits.queue_entries,
+        queue_bytes_max: limits.queue_bytes,
+        ..CommitOptions::new(clock::monotonic)
     };
-    let from = task.next_offset;
-    let replayed = clock::monotonic();
-    if data_dir.wal().is_dir() {
-        let mut replay = Wal::replay(&data_dir.wal(), from)?;
-        for entry in replay.by_ref() {
-            let (offset, entry) = entry?;
-            task.apply(offset, entry, &mut to_desk);
-        }
-        for damage in replay.damages() {
-            tracing::error!(event = "wal_damaged", ?damage, "part of the log cannot be read; the events in it are lost");
-        }
-    }
-    if task.next_offset > from || !is_new {
-        let took = format!("{:?}", (clock::monotonic() - replayed));
-        tracing::info!(event = "replayed", entries = task.next_offset - from, took, series = task.watch.series_count());
-    }
-    // The rules may not be those that were in force: what was told and does not fire under these is over.
-    let _stopping = desk.send(desk_task::Message::Firing(task.watch.firing()));
-    if is_new && task.next_offset == 0 {
-        for path in history {
-            learn(&mut task, live, path)?;
-        }
-        if !history.is_empty() {
-            let state = task.checkpoint();
-            checkpoint::write(&data_dir.checkpoints(), state.offset, CHECKPOINT_FORMAT, &state.bytes)?;
-        }
-    } else if !history.is_empty() {
-        tracing::warn!(event = "history_skipped", "the data folder has a state already; history is for a new one");
-    }
-    Ok(task)
-}
-
-/// Learns from a file of past events and announces nothing from it.
-fn learn(task: &mut WatchTask, live: &Live, path: &std::path::Path) -> Result<(), StartError> {
-    let fail = |e| StartError::History(path.to_owned(), e);
-    let mut reader = history::open(path).map_err(fail)?;
-    let mut output = Output::default();
-    let line_bytes = live.settings.config.limits.line_bytes;
-    let mut clock = crate::ingest::ArrivalClock::Running(None);
-    let watch = &mut task.watch;
-    let mut arrival = task.arrival;
-    let report = history::read(&mut reader, &live.door, line_bytes, &mut clock, |batch| {
-        watch.handle(0, Input::Events(batch), &mut output);
-        arrival = batch.events.last().map_or(arrival, |event| event.arrival.max(arrival));
-        output.transitions.clear();
-    })
-    .map_err(fail)?;
-    task.watch.handle(0, Input::EndOfHistory, &mut output);
-    task.arrival = arrival.min(clock::now());
-    for refused in report.rejected.iter().take(3) {
-        tracing::warn!(event = "history_line_refused", file = %path.display(), line = refused.line, error = refused.error);
-    }
-    tracing::info!(
-        event = "history_learned", file = %path.display(), lines = report.accepted, refused = report.rejected_count,
-        series = task.watch.series_count()
-    );
-    Ok(())
-}
-
-fn tell_damage(opened: &crate::wal::Opened) {
-    if opened.torn_bytes > 0 {
-        tracing::warn!(event = "wal_torn_tail", bytes = opened.torn_bytes, "an unfinished write at the end of the log was cut");
-    }
-    for damage in &opened.damages {
-        tracing::error!(event = "wal_damaged", ?damage, "part of the log cannot be read; the events in it are lost");
-    }
+    let (committer, wal) = Committer::start(wal, options, Arc::clone(metrics), arrival, deliver).map_err(StartError::Thread)?;
+    // In the log like all else, and before all else: a later replay must know that nobody was listening.
+    let _failed_is_told_at_the_door = committer.submit(Entry::Resume(clock::now()));
+    Ok((committer, wal))
 }
 
 fn spawn_desk(
@@ -351,7 +271,7 @@ fn spawn_desk(
     store: Store,
     messages: Receiver<desk_task::Message>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let task = desk_task::DeskTask::new(desk, store, Arc::clone(&shared.metrics));
+    let task = desk_task::DeskTask::new(desk, store, Arc::clone(shared));
     let runtime = tokio::runtime::Handle::current();
     let shared = Arc::clone(shared);
     let send = move |delivery: Delivery| {
@@ -390,46 +310,51 @@ fn spawn_watch(
     messages: Receiver<watch_task::Message>,
     committer: Committer,
     desk: Sender<desk_task::Message>,
-    checkpoints: std::sync::mpsc::SyncSender<Checkpoint>,
+    checkpoints: Checkpoints,
+    room: watch_task::Room,
 ) -> Result<JoinHandle<()>, StartError> {
     let run = move || {
         let to_desk = |transitions| {
             let _stopping = desk.send(desk_task::Message::Transitions(transitions));
         };
-        task.run(&messages, &committer, to_desk, &checkpoints);
+        task.run(&messages, &committer, to_desk, &checkpoints, room);
     };
     std::thread::Builder::new().name("watch".into()).spawn(run).map_err(StartError::Thread)
 }
 
-type CheckpointThread = (std::sync::mpsc::SyncSender<Checkpoint>, JoinHandle<()>);
-
 /// Writes states once the desk has stored all that was decided before them, and lets the log forget what they hold.
-fn spawn_checkpoints(shared: &Arc<Shared>, data_dir: DataDir) -> Result<CheckpointThread, StartError> {
+fn spawn_checkpoints(shared: &Arc<Shared>, data_dir: DataDir) -> Result<(Checkpoints, JoinHandle<()>), StartError> {
     let (queue, states) = sync_channel::<Checkpoint>(1);
-    let shared = Arc::clone(shared);
+    let checkpoints = Checkpoints { queue, busy: Arc::default() };
+    let (shared, busy) = (Arc::clone(shared), Arc::clone(&checkpoints.busy));
     let run = move || {
         for state in states {
-            let (answer, stored) = channel();
-            let asked = shared.desk.send(desk_task::Message::Barrier(answer));
-            if asked.is_err() || stored.recv().is_err() {
-                return;
-            }
-            let written = checkpoint::write(&data_dir.checkpoints(), state.offset, CHECKPOINT_FORMAT, &state.bytes);
-            let result = if written.is_ok() { "success" } else { "failure" };
+            let result = if write_checkpoint(&shared, &data_dir, &state) { "success" } else { "failure" };
             shared.metrics.checkpoints.get_or_create(&ResultLabel { result }).inc();
-            match written {
-                Ok(()) => {
-                    shared.metrics.checkpoint_offset.set(state.offset as i64);
-                    if let Some(offset) = checkpoint::oldest_offset(&data_dir.checkpoints()) {
-                        shared.committer.delete_before(offset);
-                    }
-                }
-                Err(error) => tracing::error!(event = "checkpoint_failed", %error, "the log is kept until one can be written"),
-            }
+            busy.store(false, Ordering::Release);
         }
     };
     let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(run).map_err(StartError::Thread)?;
-    Ok((queue, thread))
+    Ok((checkpoints, thread))
+}
+
+/// Whether the state is on disk.
+fn write_checkpoint(shared: &Shared, data_dir: &DataDir, state: &Checkpoint) -> bool {
+    let (answer, stored) = channel();
+    let asked = shared.desk.send(desk_task::Message::Barrier(answer));
+    if asked.is_err() || stored.recv().is_err() {
+        tracing::warn!(event = "checkpoint_waits", "the log is kept until the database has taken what was decided");
+        return false;
+    }
+    if let Err(error) = checkpoint::write(&data_dir.checkpoints(), state.offset, CHECKPOINT_FORMAT, &state.bytes) {
+        tracing::error!(event = "checkpoint_failed", %error, "the log is kept until one can be written");
+        return false;
+    }
+    shared.metrics.checkpoint_offset.set(state.offset as i64);
+    if let Some(offset) = checkpoint::oldest_offset(&data_dir.checkpoints()) {
+        shared.committer.delete_before(offset);
+    }
+    true
 }
 
 fn spawn_sources(

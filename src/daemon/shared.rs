@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
 use crate::desk::{Desk, Input};
@@ -36,6 +36,8 @@ pub struct Shared {
     pub desk: Sender<desk_task::Message>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Why the database cannot be written, while it cannot.
+    pub store_failure: ArcSwapOption<String>,
     /// The data folder, for the salts.
     pub data_dir: super::data_dir::DataDir,
     /// Set once replay has ended; cleared while stopping.
@@ -199,7 +201,10 @@ impl web::Backend for Shared {
         }
         match self.committer.failure() {
             Some(reason) => Err(format!("the log cannot be written: {reason}")),
-            None => Ok(()),
+            None => match self.store_failure.load().as_deref() {
+                Some(reason) => Err(format!("{reason}; alerts go on from memory")),
+                None => Ok(()),
+            },
         }
     }
 

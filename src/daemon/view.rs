@@ -1,6 +1,6 @@
 //! What the API and the page show, as plain data from the two cores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -61,14 +61,15 @@ pub fn incident(desk: &Desk, store: &Store, number: u64) -> Option<Value> {
     open.or_else(|| store.incident(number).ok().flatten()).map(|incident| incident_json(&incident))
 }
 
+/// From the store, but what the desk knows better: the store may be behind while it cannot be written.
 fn newest(desk: &Desk, store: &Store) -> Vec<Incident> {
-    match store.incidents(LISTED) {
-        Ok(incidents) => incidents,
-        Err(error) => {
-            tracing::warn!(event = "store_unreadable", %error);
-            desk.incidents().cloned().collect()
-        }
-    }
+    let stored = store.incidents(LISTED).unwrap_or_else(|error| {
+        tracing::warn!(event = "store_unreadable", %error);
+        Vec::new()
+    });
+    let mut all: BTreeMap<u64, Incident> = stored.into_iter().map(|incident| (incident.number, incident)).collect();
+    all.extend(desk.incidents().map(|incident| (incident.number, incident.clone())));
+    all.into_values().rev().take(LISTED as usize).collect()
 }
 
 fn incident_json(incident: &Incident) -> Value {

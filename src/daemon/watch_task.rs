@@ -1,22 +1,21 @@
 //! The thread that owns the first core: durable entries in log order in, transitions to the desk out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::model::{Timestamp, Transition};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::StateLabel;
 use crate::wal::{Committer, Entry};
-use crate::watch::{Input, Notice, Output, Watch, WatchConfig};
+use crate::watch::{BadCheckpoint, Input, Notice, Output, Watch, WatchConfig};
 
 use super::clock;
 
-/// Format of a checkpoint's bytes.
-pub const CHECKPOINT_FORMAT: u32 = 2;
+/// Format of a checkpoint's bytes: positions of the sources and the newest arrival, then [`Watch::checkpoint`].
+pub const CHECKPOINT_FORMAT: u32 = 3;
 
 /// Entries that may wait for the watch; more hold back the log, and with it the senders.
 const QUEUE: usize = 256;
@@ -24,16 +23,11 @@ const QUEUE: usize = 256;
 /// How often the state goes out as a checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
-/// What a checkpoint holds beside the watch.
-#[derive(Serialize, Deserialize)]
-pub struct Snapshot {
-    /// [`Watch::checkpoint`].
-    pub watch: Vec<u8>,
-    /// How far each source was read.
-    pub positions: BTreeMap<String, Vec<u8>>,
-    /// The newest arrival.
-    pub arrival: Timestamp,
-}
+/// Work of the watch after which a checkpoint is written before its time: a replay does that work again, and about as long.
+const REPLAY_MAX: Duration = Duration::from_secs(1);
+
+/// … but the work between two checkpoints is at least this many times that of writing one.
+const CHECKPOINT_SHARE: u32 = 10;
 
 /// A look at the watch at a time.
 pub type Look = Box<dyn FnOnce(&Watch, Timestamp) + Send>;
@@ -54,8 +48,16 @@ pub enum Message {
 pub struct Checkpoint {
     /// Replay goes on here.
     pub offset: u64,
-    /// [`Snapshot`], serialised.
+    /// As [`CHECKPOINT_FORMAT`] says.
     pub bytes: Vec<u8>,
+}
+
+/// The way to the thread that writes states.
+pub struct Checkpoints {
+    /// Takes one state while another is written.
+    pub queue: SyncSender<Checkpoint>,
+    /// Set while one is on its way to the disk: the next is not even made.
+    pub busy: Arc<AtomicBool>,
 }
 
 /// The state of the thread; also used by the replay at start.
@@ -71,18 +73,37 @@ pub struct WatchTask {
     metrics: Arc<Metrics>,
     pending: Option<Arc<WatchConfig>>,
     output: Output,
+    /// Time spent in the core since the last checkpoint.
+    worked: Duration,
+    /// A checkpoint is wanted before its time.
+    wanted: bool,
+    /// Bytes of the last checkpoint: the next will have about as many.
+    bytes: usize,
 }
 
 impl WatchTask {
-    /// Around a core that is new or was restored.
-    pub fn new(
-        watch: Watch,
-        positions: BTreeMap<String, Vec<u8>>,
-        arrival: Timestamp,
-        next_offset: u64,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { watch, positions, arrival, next_offset, metrics, pending: None, output: Output::default() }
+    /// Around a core that is new.
+    pub fn new(watch: Watch, metrics: Arc<Metrics>) -> Self {
+        Self {
+            watch,
+            positions: BTreeMap::new(),
+            arrival: Timestamp::default(),
+            next_offset: 0,
+            metrics,
+            pending: None,
+            output: Output::default(),
+            worked: Duration::ZERO,
+            wanted: false,
+            bytes: 0,
+        }
+    }
+
+    /// As it was when the checkpoint was made, under a configuration that may have changed since.
+    pub fn restore(state: &[u8], offset: u64, config: Arc<WatchConfig>, metrics: Arc<Metrics>) -> Result<Self, BadCheckpoint> {
+        let (head, watch) = postcard::take_from_bytes(state).map_err(|e| BadCheckpoint::new(&e))?;
+        let (positions, arrival) = head;
+        let task = Self::new(Watch::restore(watch, config)?, metrics);
+        Ok(Self { positions, arrival, next_offset: offset, bytes: state.len(), ..task })
     }
 
     /// Hands one durable entry to the core; what it says goes to `desk`.
@@ -108,10 +129,14 @@ impl WatchTask {
             Entry::Config { .. } => {
                 if let Some(config) = self.pending.take() {
                     self.watch.set_config(config, offset, &mut self.output);
+                    // The log does not hold the rules: a replay from before this place would judge by the new ones.
+                    self.wanted = true;
                 }
             }
         }
-        self.metrics.watch_evaluation_seconds.observe((clock::monotonic() - started).as_secs_f64());
+        let took = clock::monotonic() - started;
+        self.worked += took;
+        self.metrics.watch_evaluation_seconds.observe(took.as_secs_f64());
         self.tell(desk);
     }
 
@@ -151,21 +176,23 @@ impl WatchTask {
 
     /// The whole state, to be written.
     pub fn checkpoint(&self) -> Checkpoint {
-        let snapshot = Snapshot { watch: self.watch.checkpoint(), positions: self.positions.clone(), arrival: self.arrival };
-        let bytes = postcard::to_stdvec(&snapshot).expect("plain data serialises into memory");
-        Checkpoint { offset: self.next_offset, bytes }
+        let room = Vec::with_capacity(self.bytes + self.bytes / 8);
+        let head = postcard::to_extend(&(&self.positions, self.arrival), room).expect("plain data serialises into memory");
+        Checkpoint { offset: self.next_offset, bytes: self.watch.checkpoint_after(head) }
     }
 
-    /// Runs until it is stopped. `checkpoints` takes states to write; while it is busy with one, the next is skipped.
+    /// Runs until it is stopped. `checkpoints` takes states to write; while it is busy with one, the next waits.
     pub fn run(
         mut self,
         messages: &Receiver<Message>,
         committer: &Committer,
         mut desk: impl FnMut(Vec<Transition>),
-        checkpoints: &SyncSender<Checkpoint>,
+        checkpoints: &Checkpoints,
+        room: Room,
     ) {
+        let room = Freed(room);
         let mut asked = None;
-        let mut checkpointed = (clock::monotonic(), self.next_offset);
+        let mut last = Last { at: clock::monotonic(), offset: self.next_offset, took: Duration::ZERO };
         self.tell(&mut desk);
         loop {
             let wait = self.watch.next_deadline().map_or(Duration::from_secs(1), |at| at.since(clock::now()));
@@ -176,7 +203,9 @@ impl WatchTask {
                     if matches!(entry, Entry::Tick(_)) {
                         asked = None;
                     }
+                    let bytes = entry.size_hint();
                     self.apply(offset, entry, &mut desk);
+                    room.0.free(bytes, false);
                 }
                 Ok(Message::Read(read)) => read(&self.watch, clock::now().max(self.arrival)),
                 Ok(Message::Config(config)) => self.pending = Some(config),
@@ -192,19 +221,82 @@ impl WatchTask {
                 let _failing = committer.submit(Entry::Tick(now));
                 asked = Some(now);
             }
-            if (clock::monotonic() - checkpointed.0) > CHECKPOINT_EVERY && self.next_offset > checkpointed.1 {
-                checkpointed = (clock::monotonic(), self.next_offset);
-                let _busy = checkpoints.try_send(self.checkpoint());
+            if self.is_checkpoint_due(&last) && !checkpoints.busy.swap(true, Ordering::AcqRel) {
+                let at = clock::monotonic();
+                let state = self.checkpoint();
+                (self.worked, self.wanted, self.bytes) = (Duration::ZERO, false, state.bytes.len());
+                last = Last { at, offset: state.offset, took: clock::monotonic() - at };
+                let _gone = checkpoints.queue.send(state);
             }
         }
         // The last one waits for its turn: the next start replays nothing.
-        let _gone = checkpoints.send(self.checkpoint());
+        let _gone = checkpoints.queue.send(self.checkpoint());
     }
+
+    fn is_checkpoint_due(&self, last: &Last) -> bool {
+        let worked = self.worked > REPLAY_MAX.max(last.took * CHECKPOINT_SHARE);
+        let is_time = clock::monotonic() - last.at > CHECKPOINT_EVERY;
+        self.wanted || ((worked || is_time) && self.next_offset > last.offset)
+    }
+}
+
+/// The last checkpoint: when, where, and how long the core stood still for it.
+struct Last {
+    at: Duration,
+    offset: u64,
+    took: Duration,
 }
 
 /// The queue into the thread.
 pub fn queue() -> (SyncSender<Message>, Receiver<Message>) {
     sync_channel(QUEUE)
+}
+
+/// Bytes of entries that wait for the watch: what is beyond holds back the log, and with it the senders.
+#[derive(Clone)]
+pub struct Room {
+    used: Arc<(Mutex<Used>, Condvar)>,
+    max: usize,
+}
+
+#[derive(Default)]
+struct Used {
+    bytes: usize,
+    /// Nobody will free anything any more.
+    closed: bool,
+}
+
+impl Room {
+    /// For so many bytes. One entry always fits.
+    pub fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max }
+    }
+
+    /// Waits until there is room for an entry, or the watch is gone.
+    pub fn take(&self, bytes: usize) {
+        let (used, freed) = &*self.used;
+        let used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |used: &mut Used| !used.closed && used.bytes > 0 && used.bytes.saturating_add(bytes) > self.max;
+        let mut used = freed.wait_while(used, full).unwrap_or_else(PoisonError::into_inner);
+        used.bytes = used.bytes.saturating_add(bytes);
+    }
+
+    fn free(&self, bytes: usize, closed: bool) {
+        let (used, freed) = &*self.used;
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.bytes = used.bytes.saturating_sub(bytes);
+        used.closed = closed;
+        freed.notify_one();
+    }
+}
+
+/// Opens the door when the watch ends, however it ends: nobody shall wait for it.
+struct Freed(Room);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.free(0, true);
+    }
 }
 
 /// Sources are a closed set, so that they can be metric labels.

@@ -13,11 +13,22 @@ pub struct Limits {
     pub line_bytes: usize,
     /// Bytes of a body after decompression; more is refused with 413.
     pub inflated_bytes: usize,
+    /// Requests that may wait for the log; more are answered with 429.
+    pub queue_entries: usize,
+    /// Bytes of events, about, that may wait for the log, and again for the watch; more are answered with 429.
+    pub queue_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { series_per_site: 50_000, body_bytes: 5_000_000, line_bytes: 64_000, inflated_bytes: 50_000_000 }
+        Self {
+            series_per_site: 50_000,
+            body_bytes: 5_000_000,
+            line_bytes: 64_000,
+            inflated_bytes: 50_000_000,
+            queue_entries: 8192,
+            queue_bytes: 64_000_000,
+        }
     }
 }
 

@@ -38,6 +38,14 @@ pub enum Refusal {
     Sites,
     /// Over the quota of its key.
     Quota,
+    /// More came in than can be taken: answered with 429.
+    Overload,
+    /// The log could not be written, or spiked was stopping: answered with 503.
+    Unavailable,
+    /// A body over a cap, counted as one line: nobody knows how many it had.
+    BodyBytes,
+    /// A body that came too slowly, was cut off, or cannot be unpacked; counted as one line.
+    Body,
     /// Not JSON, or not a log line of the configured format.
     Syntax,
     /// A field that is missing or of the wrong type.
@@ -80,6 +88,10 @@ impl Refusal {
             Self::LineBytes => "line_bytes",
             Self::Sites => "sites",
             Self::Quota => "quota",
+            Self::Overload => "overload",
+            Self::Unavailable => "unavailable",
+            Self::BodyBytes => "body_bytes",
+            Self::Body => "body",
             Self::Syntax => "syntax",
             Self::Field => "field",
             Self::Time => "time",

@@ -105,12 +105,16 @@ pub struct Metrics {
     pub wal_sync_seconds: Histogram,
     /// Writes or syncs of the log that failed.
     pub wal_failures: Counter,
+    /// Entries of the log that could not be read at the start.
+    pub wal_lost_entries: Counter,
     /// The offset that the next entry of the log gets.
     pub wal_next_offset: Gauge,
     /// Checkpoints written, by result.
     pub checkpoints: Family<ResultLabel, Counter>,
     /// The offset of the last checkpoint.
     pub checkpoint_offset: Gauge,
+    /// Writes of the database that failed.
+    pub store_failures: Counter,
     /// Incidents open now.
     pub desk_incidents: Gauge,
     /// Attempts to deliver by receiver, channel and result.
@@ -181,9 +185,15 @@ impl Metrics {
             wal_written_bytes: d.unit("wal_written", "Written to the log", Unit::Bytes, Counter::default()),
             wal_sync_seconds: d.unit("wal_sync", "Time of one sync of the log", Unit::Seconds, Histogram::new(SECONDS)),
             wal_failures: d.plain("wal_failures", "Writes or syncs of the log that failed", Counter::default()),
+            wal_lost_entries: d.plain(
+                "wal_lost_entries",
+                "Entries of the log that could not be read at the start",
+                Counter::default(),
+            ),
             wal_next_offset: d.plain("wal_next_offset", "The offset that the next entry of the log gets", Gauge::default()),
             checkpoints: d.plain("checkpoints", "Checkpoints by result", Family::default()),
             checkpoint_offset: d.plain("checkpoint_offset", "The log offset of the last checkpoint", Gauge::default()),
+            store_failures: d.plain("store_failures", "Writes of the database that failed", Counter::default()),
             desk_incidents: d.plain("incidents_open", "Incidents open now", Gauge::default()),
             deliveries: d.plain("deliveries", "Attempts to deliver by receiver, channel and result", Family::default()),
             delivery_seconds: d.unit(

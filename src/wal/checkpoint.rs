@@ -7,17 +7,17 @@
 //! "SPIKDCHK"  version u32  offset u64  length u64  xxh3 u64 (of the fields before and the bytes)  bytes
 //! ```
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::log::sync_dir;
+use super::disk::{Disk, RealDisk};
 
 const MAGIC: &[u8; 8] = b"SPIKDCHK";
 const HEADER_BYTES: usize = 36;
+/// What a file is called until it is whole.
+const ASIDE: &str = "tmp";
 /// Checkpoints kept.
 const KEPT: usize = 2;
 
@@ -44,32 +44,52 @@ pub enum CheckpointError {
 pub struct Checkpoint {
     /// The state holds all entries before this offset: replay from here.
     pub offset: u64,
-    /// Format of `bytes`, as given to [`write()`].
+    /// Format of the state, as given to [`write()`].
     pub format_version: u32,
-    /// The state.
-    pub bytes: Vec<u8>,
     /// Newer files that were damaged, and so passed over.
     pub damaged: Vec<PathBuf>,
+    file: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// The state.
+    pub fn state(&self) -> &[u8] {
+        &self.file[HEADER_BYTES..]
+    }
 }
 
 /// Writes the state up to `offset` durably and removes what is older than the last two.
 pub fn write(dir: &Path, offset: u64, format_version: u32, bytes: &[u8]) -> Result<(), CheckpointError> {
+    write_on(&RealDisk, dir, offset, format_version, bytes)
+}
+
+pub(super) fn write_on(
+    disk: &dyn Disk,
+    dir: &Path,
+    offset: u64,
+    format_version: u32,
+    bytes: &[u8],
+) -> Result<(), CheckpointError> {
+    let path = path_of(dir, offset);
+    let aside = path.with_extension(ASIDE);
     let write = || -> io::Result<()> {
-        std::fs::create_dir_all(dir)?;
-        let path = path_of(dir, offset);
-        let aside = path.with_extension("tmp");
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(&header(offset, format_version, bytes))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, &path)?;
-        sync_dir(dir)?;
-        for old in list(dir)?.into_iter().skip(KEPT) {
-            std::fs::remove_file(old)?;
+        disk.make_dir(dir)?;
+        let mut file = disk.create(&aside)?;
+        file.append(&header(offset, format_version, bytes))?;
+        file.append(bytes)?;
+        file.sync()?;
+        disk.rename(&aside, &path)?;
+        disk.sync_dir(dir)?;
+        for old in list(disk, dir)?.into_iter().skip(KEPT) {
+            disk.remove(&old)?;
         }
         Ok(())
     };
-    write().map_err(|error| CheckpointError::Io(dir.to_owned(), error))
+    write().map_err(|error| {
+        // What a full disk took of it would keep the disk full. Where it is not there, nothing is lost.
+        let _gone = disk.remove(&aside);
+        CheckpointError::Io(dir.to_owned(), error)
+    })
 }
 
 /// The newest sound checkpoint whose format is at most `known_version`; `None` when there is none.
@@ -77,28 +97,41 @@ pub fn write(dir: &Path, offset: u64, format_version: u32, bytes: &[u8]) -> Resu
 /// # Errors
 /// A newer format is refused rather than passed over: starting from older state would repeat what was told since.
 pub fn load(dir: &Path, known_version: u32) -> Result<Option<Checkpoint>, CheckpointError> {
+    load_on(&RealDisk, dir, known_version)
+}
+
+pub(super) fn load_on(disk: &dyn Disk, dir: &Path, known_version: u32) -> Result<Option<Checkpoint>, CheckpointError> {
     let io_error = |error| CheckpointError::Io(dir.to_owned(), error);
-    let paths = match list(dir) {
+    let paths = match list(disk, dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_error)?,
     };
+    // A crash may have left the beginning of one: nobody will finish it. Where it cannot be removed, it only takes room.
+    for path in disk.list(dir).map_err(io_error)?.iter().filter(|path| path.extension().is_some_and(|e| e == ASIDE)) {
+        let _stays = disk.remove(path);
+    }
     let mut damaged = Vec::new();
     for path in paths {
-        let Some((version, offset, bytes)) = read(&path).map_err(io_error)? else {
+        let file = disk.read(&path).map_err(io_error)?;
+        let Some((format_version, offset)) = sound(&file) else {
             damaged.push(path);
             continue;
         };
-        if version > known_version {
-            return Err(CheckpointError::Newer { path, version, known: known_version });
+        if format_version > known_version {
+            return Err(CheckpointError::Newer { path, version: format_version, known: known_version });
         }
-        return Ok(Some(Checkpoint { offset, format_version: version, bytes, damaged }));
+        return Ok(Some(Checkpoint { offset, format_version, damaged, file }));
     }
     Ok(None)
 }
 
 /// The offset up to which log entries may be deleted: that of the oldest checkpoint kept, so that falling back to it works.
 pub fn oldest_offset(dir: &Path) -> Option<u64> {
-    let paths = list(dir).ok()?;
+    oldest_offset_on(&RealDisk, dir)
+}
+
+pub(super) fn oldest_offset_on(disk: &dyn Disk, dir: &Path) -> Option<u64> {
+    let paths = list(disk, dir).ok()?;
     paths.last()?.file_stem()?.to_str()?.parse().ok()
 }
 
@@ -107,14 +140,9 @@ fn path_of(dir: &Path, offset: u64) -> PathBuf {
 }
 
 /// Newest first.
-fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for item in std::fs::read_dir(dir)? {
-        let path = item?.path();
-        if path.extension().is_some_and(|extension| extension == "checkpoint") {
-            paths.push(path);
-        }
-    }
+fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = disk.list(dir)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "checkpoint"));
     paths.sort_by(|a, b| b.cmp(a));
     Ok(paths)
 }
@@ -132,18 +160,12 @@ fn header(offset: u64, format_version: u32, bytes: &[u8]) -> [u8; HEADER_BYTES] 
     header
 }
 
-/// Version, offset and bytes of a sound file; `None` where it is damaged.
-fn read(path: &Path) -> io::Result<Option<(u32, u64, Vec<u8>)>> {
-    let mut file = File::open(path)?;
-    let mut found = [0; HEADER_BYTES];
-    if file.read_exact(&mut found).is_err() {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let version = u32::from_le_bytes(found[8..12].try_into().expect("four bytes"));
-    let offset = u64::from_le_bytes(found[12..20].try_into().expect("eight bytes"));
-    Ok((found == header(offset, version, &bytes)).then_some((version, offset, bytes)))
+/// Version and offset of a sound file; `None` where it is damaged.
+fn sound(file: &[u8]) -> Option<(u32, u64)> {
+    let (head, state) = file.split_at_checked(HEADER_BYTES)?;
+    let version = u32::from_le_bytes(head[8..12].try_into().expect("four bytes"));
+    let offset = u64::from_le_bytes(head[12..20].try_into().expect("eight bytes"));
+    (*head == header(offset, version, state)).then_some((version, offset))
 }
 
 #[cfg(test)]
@@ -158,8 +180,8 @@ mod tests {
             write(dir.path(), offset, 1, format!("state {offset}").as_bytes()).unwrap();
         }
         let found = load(dir.path(), 1).unwrap().unwrap();
-        assert_eq!((found.offset, &found.bytes[..], found.damaged.len()), (200, &b"state 200"[..], 0));
-        assert_eq!((list(dir.path()).unwrap().len(), oldest_offset(dir.path())), (2, Some(10)));
+        assert_eq!((found.offset, found.state(), found.damaged.len()), (200, &b"state 200"[..], 0));
+        assert_eq!((list(&RealDisk, dir.path()).unwrap().len(), oldest_offset(dir.path())), (2, Some(10)));
     }
 
     #[test]
@@ -177,7 +199,7 @@ mod tests {
             }
             std::fs::write(&path, bytes).unwrap();
             let found = load(dir.path(), 1).unwrap().unwrap();
-            assert_eq!((found.offset, &found.bytes[..], found.damaged.len()), (1, &b"old"[..], 1), "byte {at}");
+            assert_eq!((found.offset, found.state(), found.damaged.len()), (1, &b"old"[..], 1), "byte {at}");
         }
     }
 

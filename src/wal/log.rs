@@ -1,10 +1,10 @@
 //! The writer: appends to the newest segment, syncs, rolls, and mends the end after a crash or a full disk.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::disk::{self, Disk, DiskFile};
 use super::segment::{self, HEADER_BYTES, Header, Item, SegmentReader};
 use super::{Damage, Entry, Replay};
 
@@ -53,9 +53,10 @@ pub struct Opened {
 /// The log, open for appending. One process and one thread own it (see [`DirLock`](super::DirLock)).
 #[derive(Debug)]
 pub struct Wal {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: WalOptions,
-    file: File,
+    file: Box<dyn DiskFile>,
     /// Bytes of the newest segment that are synced.
     synced_bytes: u64,
     /// The offset after the last synced entry.
@@ -73,79 +74,30 @@ impl Wal {
 
     /// As [`open`](Self::open); the next offset is at least `least`: a checkpoint may know of entries whose segments are gone.
     pub fn open_from(dir: &Path, options: WalOptions, least: u64) -> Result<(Self, Opened), WalError> {
+        Self::open_on(disk::real(), dir, options, least)
+    }
+
+    pub(super) fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, least: u64) -> Result<(Self, Opened), WalError> {
         let io_error = |error| WalError::Io(dir.to_owned(), error);
-        std::fs::create_dir_all(dir).map_err(io_error)?;
-        let segments = segment::list(dir).map_err(io_error)?;
+        disk.make_dir(dir).map_err(io_error)?;
+        let segments = segment::list(disk.as_ref(), dir).map_err(io_error)?;
         let mut opened = Opened { first_offset: segments.first().map_or(least, |(first, _)| *first), ..Opened::default() };
         let newest = match segments.last() {
-            Some((first, path)) => Self::mend(dir, options, *first, path, &mut opened)?,
+            Some((first, path)) => mend(disk.as_ref(), *first, path, &mut opened)?,
             None => None,
         };
-        let wal = match newest {
-            Some(wal) if wal.next_offset >= least => wal,
-            older => {
-                let first = older.map_or(opened.next_offset, |wal| wal.next_offset).max(least);
-                let (file, synced_bytes) = create(dir, first).map_err(io_error)?;
-                Self::new(dir, options, file, synced_bytes, first)
+        let (file, synced_bytes, next) = match newest {
+            Some((file, length)) if opened.next_offset >= least => (file, length, opened.next_offset),
+            _ => {
+                let first = opened.next_offset.max(least);
+                let (file, synced_bytes) = create(disk.as_ref(), dir, first).map_err(io_error)?;
+                (file, synced_bytes, first)
             }
         };
-        opened.next_offset = wal.next_offset;
-        Ok((wal, opened))
-    }
-
-    fn new(dir: &Path, options: WalOptions, file: File, synced_bytes: u64, next: u64) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            options,
-            file,
-            synced_bytes,
-            synced_offset: next,
-            next_offset: next,
-            buffer: Vec::new(),
-            failed: false,
-        }
-    }
-
-    /// Reads the newest segment through, cuts what is torn and opens it for appending. `None`: its header is lost, so a new
-    /// segment must follow it (at `opened.next_offset`).
-    fn mend(dir: &Path, options: WalOptions, first: u64, path: &Path, opened: &mut Opened) -> Result<Option<Self>, WalError> {
-        let io_error = |error| WalError::Io(path.to_owned(), error);
-        let mut reader = SegmentReader::open(path, first).map_err(io_error)?;
-        if let Header::Newer(version) = reader.header {
-            return Err(WalError::Newer { path: path.to_owned(), version });
-        }
-        loop {
-            let expected = reader.next_offset();
-            match reader.next() {
-                Item::Record(..) => {}
-                Item::Gap(bytes) => {
-                    let lost = reader.next_offset() - expected;
-                    opened.damages.push(Damage { segment: path.to_owned(), bytes, lost });
-                }
-                Item::Tail(bytes) => {
-                    opened.torn_bytes = bytes;
-                    break;
-                }
-                Item::End => break,
-            }
-        }
-        opened.next_offset = reader.next_offset();
-        if reader.header == Header::Damaged {
-            if reader.next_offset() == first {
-                return Ok(None); // nothing in it: it is made anew under the same name
-            }
-            opened.damages.push(Damage { segment: path.to_owned(), bytes: HEADER_BYTES, lost: 0 });
-            return Ok(None);
-        }
-        let length = reader.position() as u64;
-        let mut file = OpenOptions::new().write(true).open(path).map_err(io_error)?;
-        if opened.torn_bytes > 0 {
-            file.set_len(length).map_err(io_error)?;
-        }
-        // What was read may have been in the page cache only: from here on it counts as durable, so make it so.
-        file.sync_all().map_err(io_error)?;
-        file.seek(SeekFrom::Start(length)).map_err(io_error)?;
-        Ok(Some(Self::new(dir, options, file, length, reader.next_offset())))
+        opened.next_offset = next;
+        let dir = dir.to_owned();
+        let (synced_offset, next_offset, buffer, failed) = (next, next, Vec::new(), false);
+        Ok((Self { disk, dir, options, file, synced_bytes, synced_offset, next_offset, buffer, failed }, opened))
     }
 
     /// Puts an entry behind the others and returns its offset. In memory only until [`sync`](Self::sync).
@@ -165,7 +117,7 @@ impl Wal {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data()) {
+        if let Err(error) = self.file.append(&self.buffer).and_then(|()| self.file.sync()) {
             self.give_up();
             return Err(error);
         }
@@ -185,7 +137,7 @@ impl Wal {
         self.buffer.clear();
         self.next_offset = self.synced_offset;
         // Their senders are told that these were not kept: a crash before `recover` must not bring them back.
-        let _tried_again_by_recover = self.file.set_len(self.synced_bytes);
+        let _tried_again_by_recover = self.file.cut(self.synced_bytes);
     }
 
     /// Whether the last write failed and [`recover`](Self::recover) has not succeeded since.
@@ -200,15 +152,15 @@ impl Wal {
             return Ok(());
         }
         self.give_up();
-        self.file.set_len(self.synced_bytes)?;
-        self.file.sync_all()?;
+        self.file.cut(self.synced_bytes)?;
+        self.file.sync()?;
         self.roll()?;
         self.failed = false;
         Ok(())
     }
 
     fn roll(&mut self) -> io::Result<()> {
-        let (file, synced_bytes) = create(&self.dir, self.next_offset)?;
+        let (file, synced_bytes) = create(self.disk.as_ref(), &self.dir, self.next_offset)?;
         self.file = file;
         self.synced_bytes = synced_bytes;
         Ok(())
@@ -216,22 +168,22 @@ impl Wal {
 
     /// Deletes the segments that hold nothing from `offset` on; the newest always stays. Returns how many went.
     pub fn delete_before(&mut self, offset: u64) -> io::Result<usize> {
-        let segments = segment::list(&self.dir)?;
+        let segments = segment::list(self.disk.as_ref(), &self.dir)?;
         let old = segments.windows(2).take_while(|pair| pair[1].0 <= offset);
         let mut deleted = 0;
         for pair in old {
-            std::fs::remove_file(&pair[0].1)?;
+            self.disk.remove(&pair[0].1)?;
             deleted += 1;
         }
         if deleted > 0 {
-            sync_dir(&self.dir)?;
+            self.disk.sync_dir(&self.dir)?;
         }
         Ok(deleted)
     }
 
     /// The entries from `from` on that are on disk.
     pub fn replay(dir: &Path, from: u64) -> Result<Replay, WalError> {
-        Replay::open(dir, from)
+        Replay::open(disk::real(), dir, from)
     }
 
     /// The offset that the next entry gets.
@@ -245,19 +197,49 @@ impl Wal {
     }
 }
 
-/// Makes a new, synced segment; one of that name can only be an empty one, and is overwritten.
-fn create(dir: &Path, first: u64) -> io::Result<(File, u64)> {
-    let path = segment::path_of(dir, first);
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(&segment::header(first))?;
-    file.sync_all()?;
-    sync_dir(dir)?;
-    Ok((file, HEADER_BYTES as u64))
+/// Reads the newest segment through, cuts what is torn and opens it for appending at its length. `None`: its header is lost, so a
+/// new segment must follow it (at `opened.next_offset`).
+fn mend(disk: &dyn Disk, first: u64, path: &Path, opened: &mut Opened) -> Result<Option<(Box<dyn DiskFile>, u64)>, WalError> {
+    let io_error = |error| WalError::Io(path.to_owned(), error);
+    let mut reader = SegmentReader::open(disk, path, first).map_err(io_error)?;
+    if let Header::Newer(version) = reader.header {
+        return Err(WalError::Newer { path: path.to_owned(), version });
+    }
+    loop {
+        let expected = reader.next_offset();
+        match reader.next() {
+            Item::Record(..) => {}
+            Item::Gap(bytes) => {
+                let lost = reader.next_offset() - expected;
+                opened.damages.push(Damage { segment: path.to_owned(), bytes, lost });
+            }
+            Item::Tail(bytes) => {
+                opened.torn_bytes = bytes;
+                break;
+            }
+            Item::End => break,
+        }
+    }
+    opened.next_offset = reader.next_offset();
+    if reader.header == Header::Damaged {
+        if reader.next_offset() == first {
+            return Ok(None); // nothing in it: it is made anew under the same name
+        }
+        opened.damages.push(Damage { segment: path.to_owned(), bytes: HEADER_BYTES, lost: 0 });
+        return Ok(None);
+    }
+    let length = reader.position() as u64;
+    let file = disk.reopen(path, length).map_err(io_error)?;
+    Ok(Some((file, length)))
 }
 
-/// Makes new and removed names in a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Makes a new, synced segment; one of that name can only be an empty one, and is overwritten.
+fn create(disk: &dyn Disk, dir: &Path, first: u64) -> io::Result<(Box<dyn DiskFile>, u64)> {
+    let mut file = disk.create(&segment::path_of(dir, first))?;
+    file.append(&segment::header(first))?;
+    file.sync()?;
+    disk.sync_dir(dir)?;
+    Ok((file, HEADER_BYTES as u64))
 }
 
 #[cfg(test)]
@@ -317,7 +299,7 @@ mod tests {
         let mut written = filled(dir.path(), 40);
         written.extend(filled(dir.path(), 3));
         assert_eq!(read(dir.path()), (written, vec![]));
-        assert!(segment::list(dir.path()).unwrap().len() > 3);
+        assert!(segment::list(&disk::RealDisk, dir.path()).unwrap().len() > 3);
         let from: Vec<u64> = Wal::replay(dir.path(), 41).unwrap().map(|item| item.unwrap().0).collect();
         assert_eq!(from, [41, 42]);
     }
@@ -347,7 +329,7 @@ mod tests {
     fn a_newer_format_is_refused_in_words() {
         let dir = tempfile::tempdir().unwrap();
         filled(dir.path(), 1);
-        let (_, path) = segment::list(dir.path()).unwrap().pop().unwrap();
+        let (_, path) = segment::list(&disk::RealDisk, dir.path()).unwrap().pop().unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[8] = 2;
         let crc = crc32fast::hash(&bytes[..20]);
@@ -398,7 +380,7 @@ mod tests {
                 if let (Some(byte), Some(last)) = (garble, left.last_mut()) {
                     *last ^= byte;
                 }
-                wal.file.write_all(&left).unwrap();
+                wal.file.append(&left).unwrap();
                 drop(wal);
                 // Unsynced entries that reached the disk whole are kept: they were never refused either.
                 for (offset, bytes) in read(dir.path()).0 {
@@ -418,7 +400,7 @@ mod tests {
         fn a_flipped_byte_never_panics_and_never_makes_an_entry(place in any::<prop::sample::Index>(), flip in 1u8..) {
             let dir = tempfile::tempdir().unwrap();
             let written = filled(dir.path(), 30);
-            let segments = segment::list(dir.path()).unwrap();
+            let segments = segment::list(&disk::RealDisk, dir.path()).unwrap();
             let (_, path) = &segments[place.index(segments.len())];
             let mut bytes = std::fs::read(path).unwrap();
             let at = place.index(bytes.len());

@@ -6,9 +6,14 @@
 
 pub mod checkpoint;
 pub mod commit;
+mod disk;
 mod entry;
 mod lock;
 mod log;
+#[cfg(test)]
+mod memory_disk;
+#[cfg(test)]
+mod model_tests;
 mod replay;
 mod segment;
 

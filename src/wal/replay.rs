@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::disk::Disk;
 use super::segment::{self, Header, Item, SegmentReader};
 use super::{Entry, WalError};
 
@@ -22,6 +24,7 @@ pub struct Damage {
 /// in [`damages`](Self::damages).
 #[derive(Debug)]
 pub struct Replay {
+    disk: Arc<dyn Disk>,
     segments: VecDeque<(u64, PathBuf)>,
     open: Option<Open>,
     from: u64,
@@ -39,14 +42,14 @@ struct Open {
 
 impl Replay {
     /// Prepares to read the log in `dir` from `from` on. An absent folder is an empty log.
-    pub fn open(dir: &Path, from: u64) -> Result<Self, WalError> {
-        let segments = match segment::list(dir) {
+    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, from: u64) -> Result<Self, WalError> {
+        let segments = match segment::list(disk.as_ref(), dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|error| WalError::Io(dir.to_owned(), error))?,
         };
         let skip = segments.iter().rposition(|(first, _)| *first <= from).unwrap_or(0);
         let expected = segments.get(skip).map(|(first, _)| *first);
-        Ok(Self { segments: segments.into_iter().skip(skip).collect(), open: None, from, expected, damages: Vec::new() })
+        Ok(Self { disk, segments: segments.into_iter().skip(skip).collect(), open: None, from, expected, damages: Vec::new() })
     }
 
     /// What could not be read so far.
@@ -96,7 +99,7 @@ impl Replay {
 
     fn open_next(&mut self) -> Result<bool, WalError> {
         let Some((first, path)) = self.segments.pop_front() else { return Ok(false) };
-        let reader = SegmentReader::open(&path, first).map_err(|error| WalError::Io(path.clone(), error))?;
+        let reader = SegmentReader::open(self.disk.as_ref(), &path, first).map_err(|error| WalError::Io(path.clone(), error))?;
         if let Header::Newer(version) = reader.header {
             return Err(WalError::Newer { path, version });
         }

@@ -5,10 +5,10 @@
 //! record  length u32  crc32 u32  offset u64  payload (postcard)                  (crc over length, offset, payload)
 //! ```
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::Disk;
 use super::{Entry, FORMAT_VERSION};
 
 /// Bytes of a segment's header.
@@ -24,10 +24,9 @@ pub(super) fn path_of(dir: &Path, first_offset: u64) -> PathBuf {
 }
 
 /// The segments of a folder by first offset, oldest first.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
-    for item in std::fs::read_dir(dir)? {
-        let path = item?.path();
+    for path in disk.list(dir)? {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
         let named = path.extension().is_some_and(|extension| extension == "wal") && stem.len() == 20;
         if let Some(first) = stem.parse().ok().filter(|_| named) {
@@ -128,9 +127,8 @@ pub(super) enum Item {
 
 impl SegmentReader {
     /// Reads a segment whole: 64 MiB and what one group adds.
-    pub(super) fn open(path: &Path, first_offset: u64) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        File::open(path)?.read_to_end(&mut bytes)?;
+    pub(super) fn open(disk: &dyn Disk, path: &Path, first_offset: u64) -> io::Result<Self> {
+        let bytes = disk.read(path)?;
         let header = read_header(&bytes, first_offset);
         Ok(Self { at: HEADER_BYTES.min(bytes.len()), bytes, next_offset: first_offset, header })
     }

@@ -125,7 +125,15 @@ async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Sh
     let (parts, body) = request.into_parts();
     let body = match body::read(&parts.headers, body, app.backend.body_bytes_max(), &app.budget).await {
         Ok(body) => body,
-        Err(error) => return refuse_body(error),
+        Err(error) => {
+            let outcome = match error {
+                BodyError::TooLarge(_) => Outcome::Limited(Refusal::BodyBytes),
+                BodyError::Budget => Outcome::Limited(Refusal::Overload),
+                BodyError::Slow | BodyError::Cut => Outcome::Invalid(Refusal::Body),
+            };
+            app.backend.metrics().lines(door.as_str(), outcome, 1);
+            return refuse_body(error);
+        }
     };
     app.backend.metrics().ingest_bytes.inc_by(body.len() as u64);
     let decoded = match door {
@@ -142,7 +150,12 @@ async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Sh
     drop(body);
     match decoded {
         Ok(decoded) => keep(app, door, writer, decoded).await,
-        Err(error) => refuse_whole(&error),
+        Err(error) => {
+            let is_large = matches!(error, DecodeError::TooLarge(_));
+            let outcome = if is_large { Outcome::Limited(Refusal::BodyBytes) } else { Outcome::Invalid(Refusal::Body) };
+            app.backend.metrics().lines(door.as_str(), outcome, 1);
+            refuse_whole(&error)
+        }
     }
 }
 
@@ -167,17 +180,22 @@ fn decode<B: Backend>(
 
 async fn keep<B: Backend>(app: &App<B>, door: Door, writer: Writer<'_>, decoded: Decoded) -> Response<Body> {
     let Decoded { batch, accepted, rejected } = decoded;
+    // Lines that were left out or refused alone are counted already.
+    let lines = batch.events.iter().filter(|event| !event.companion).count() as u64;
+    let turned_away = |reason| app.backend.metrics().lines(door.as_str(), Outcome::Limited(reason), lines);
     if let Err(after) = writer.take(accepted, app.backend.now()) {
-        app.backend.metrics().lines(door.as_str(), Outcome::Limited(Refusal::Quota), accepted);
+        turned_away(Refusal::Quota);
         return try_again(StatusCode::TOO_MANY_REQUESTS, "the quota of this key is used up; try again later", after);
     }
     if !batch.events.is_empty() {
         match app.backend.ingest(door, batch).await {
             Ok(()) => {}
             Err(why @ IngestError::Overloaded { retry_after }) => {
+                turned_away(Refusal::Overload);
                 return try_again(StatusCode::TOO_MANY_REQUESTS, &why.to_string(), retry_after);
             }
             Err(ref why @ IngestError::Unavailable { retry_after, .. }) => {
+                turned_away(Refusal::Unavailable);
                 return try_again(StatusCode::SERVICE_UNAVAILABLE, &why.to_string(), retry_after);
             }
         }

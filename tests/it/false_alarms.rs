@@ -1,14 +1,10 @@
 //! A small slice of the simulated world of clean traffic, so that a change that costs many false alarms is seen at once. The
 //! full measurement is `cargo bench --bench false_alarms`.
 
-#[path = "../sim/mod.rs"]
-#[allow(dead_code, reason = "the bench needs more of it")]
-mod sim;
-
-use sim::chance::Chance;
-use sim::class::CLASSES;
-use sim::tally::{Tally, bound, poisson_interval};
-use sim::trial::{RULES, budgeted, world};
+use crate::sim::chance::Chance;
+use crate::sim::class::CLASSES;
+use crate::sim::tally::{Tally, bound, poisson_interval};
+use crate::sim::trial::{RULES, budgeted, world};
 
 const SEED: u64 = 20_260_302;
 const ALPHA: f64 = 0.1;

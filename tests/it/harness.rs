@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -102,6 +103,13 @@ impl Place {
 
     /// Starts the daemon and waits until it takes events.
     pub(crate) fn start_with(&self, args: &[&str]) -> Daemon {
+        let mut daemon = self.spawn(args);
+        daemon.wait_started();
+        daemon
+    }
+
+    /// Starts the daemon and waits for nothing.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Daemon {
         let config = self.path("spiked.yaml").display().to_string();
         let mut child = spiked()
             .args(["run", "--config", &config])
@@ -115,15 +123,7 @@ impl Place {
         let log = Arc::new(Mutex::new(String::new()));
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
         collect(child.stdout.take().unwrap(), Arc::clone(&log));
-        let mut daemon = Daemon { child, log, address: ([127, 0, 0, 1], 0).into() };
-        daemon.address = wait_for("the daemon to start", || {
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the daemon ended with {ended:?}:\n{}", daemon.log());
-            let log = daemon.log();
-            let line = log.lines().find(|line| line.contains("event=\"started\""))?;
-            line.split_whitespace().find_map(|field| field.strip_prefix("listen="))?.parse().ok()
-        });
-        daemon
+        Daemon { child, log, address: ([127, 0, 0, 1], 0).into() }
     }
 }
 
@@ -149,6 +149,23 @@ impl Daemon {
     /// All it has printed so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until it takes events, and learns where.
+    #[track_caller]
+    pub(crate) fn wait_started(&mut self) {
+        self.address = wait_for("the daemon to start", || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon ended with {ended:?}:\n{}", self.log());
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("event=\"started\""))?;
+            line.split_whitespace().find_map(|field| field.strip_prefix("listen="))?.parse().ok()
+        });
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     #[track_caller]
@@ -290,31 +307,73 @@ pub(crate) fn request(
     Ok(Answer { status, head, body })
 }
 
+/// A message as a webhook got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    /// `webhook-id`: the same for the same message.
+    pub(crate) id: String,
+    /// How often [`Hook::settle`] was called before it came.
+    pub(crate) life: u32,
+    pub(crate) body: Value,
+}
+
+#[derive(Default)]
+struct Heard {
+    letters: Mutex<Vec<Letter>>,
+    life: AtomicU32,
+    open: AtomicUsize,
+    refuses: AtomicBool,
+}
+
 /// A webhook that answers 200 and keeps all it is sent.
 pub(crate) struct Hook {
     pub(crate) url: String,
-    bodies: Arc<Mutex<Vec<Value>>>,
+    address: SocketAddr,
+    heard: Arc<Heard>,
 }
 
 impl Hook {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let bodies = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bodies);
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(Heard::default());
+        let kept = Arc::clone(&heard);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let kept = Arc::clone(&kept);
-                std::thread::spawn(move || drop(hear(stream, &kept)));
+                kept.open.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    let _cut = hear(stream, &kept);
+                    kept.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { url, bodies }
+        Self { url: format!("http://{address}/hook"), address, heard }
+    }
+
+    /// From now on answers 503 and keeps nothing, or does no more.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.heard.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// All that was heard, oldest first.
+    pub(crate) fn letters(&self) -> Vec<Letter> {
+        self.heard.letters.lock().unwrap().clone()
     }
 
     /// What was heard of an alert, oldest first.
     pub(crate) fn heard(&self, alert: &str) -> Vec<Value> {
-        let bodies = self.bodies.lock().unwrap();
-        bodies.iter().filter(|body| body["commonLabels"]["alertname"] == alert).cloned().collect()
+        let letters = self.heard.letters.lock().unwrap();
+        letters.iter().map(|letter| &letter.body).filter(|body| body["commonLabels"]["alertname"] == alert).cloned().collect()
+    }
+
+    /// After the death of a sender: takes in all that it had sent, so that what comes from now on is its successor's.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        // Connections are accepted in order: when this one is answered, those before it are.
+        request(self.address, "GET", "/", &[], b"").unwrap();
+        wait_for("the connections to end", || (self.heard.open.load(Ordering::SeqCst) == 0).then_some(()));
+        self.heard.life.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Waits until the newest message about an alert has this status, and gives it.
@@ -324,26 +383,41 @@ impl Hook {
     }
 }
 
-fn hear(stream: TcpStream, kept: &Mutex<Vec<Value>>) -> std::io::Result<()> {
+fn hear(stream: TcpStream, heard: &Heard) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
-        let mut length = 0;
+        let (mut length, mut id, mut last) = (0, String::new(), false);
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
                 return Ok(());
             }
-            if line.trim().is_empty() {
+            let line = line.trim();
+            if line.is_empty() {
                 break;
             }
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            match name.to_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap_or(0),
+                "webhook-id" => value.trim().clone_into(&mut id),
+                "connection" => last = value.trim().eq_ignore_ascii_case("close"),
+                _ => {}
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap_or_default());
+        if heard.refuses.load(Ordering::SeqCst) {
+            reader.get_mut().write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")?;
+            continue;
+        }
+        if length > 0 {
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            heard.letters.lock().unwrap().push(Letter { id, life: heard.life.load(Ordering::SeqCst), body });
+        }
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        if last {
+            return Ok(());
+        }
     }
 }
 

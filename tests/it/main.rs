@@ -12,12 +12,18 @@ mod cli;
 mod config;
 mod daemon;
 mod delivery;
+mod durability;
 mod fakes;
 mod false_alarms;
 mod harness;
+mod kill;
 mod live_is_backtest;
+mod overload;
 mod reference;
 mod releases;
 mod scenarios;
+#[path = "../sim/mod.rs"]
+#[allow(dead_code, reason = "the bench needs more of it")]
+mod sim;
 mod sinks;
 mod watch_properties;
