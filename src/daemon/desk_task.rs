@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use crate::alert::Incident;
 use crate::desk::{Count, Desk, DeskConfig, Input, Output};
-use crate::model::transition::WITHDRAWN;
+use crate::model::transition::{CONFIGURATION, WITHDRAWN};
 use crate::model::{AttemptResult, Delivery, State, Transition};
 use crate::outbox::End;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
 use super::clock;
+use super::trouble::{self, Trouble};
 
 /// How long settled messages and closed incidents are kept for people to look at.
 const HISTORY: Duration = Duration::from_secs(400 * 86_400);
@@ -26,6 +28,8 @@ pub enum Message {
     Transitions(Vec<Transition>),
     /// All that fires after a start, by [`Transition::key`]: other alerts that were told are over.
     Firing(BTreeSet<u64>),
+    /// All that is broken in the configuration now.
+    Trouble(Vec<Trouble>),
     /// A try to deliver has ended.
     AttemptDone(u64, AttemptResult),
     /// Another configuration.
@@ -68,6 +72,7 @@ impl DeskTask {
             let input = match messages.recv_timeout(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))) {
                 Ok(Message::Transitions(transitions)) => Input::Transitions(transitions),
                 Ok(Message::Firing(keys)) => Input::Transitions(self.over(&keys)),
+                Ok(Message::Trouble(troubles)) => Input::Transitions(trouble::transitions(&self.desk, now, &troubles)),
                 Ok(Message::AttemptDone(delivery, result)) => Input::AttemptDone { delivery, result },
                 Ok(Message::Config(config)) => Input::SetConfig(config),
                 Ok(Message::Input(input)) => *input,
@@ -91,7 +96,9 @@ impl DeskTask {
     fn over(&self, firing: &BTreeSet<u64>) -> Vec<Transition> {
         let now = clock::now();
         let mut id = self.desk.taken().get(&0).copied().unwrap_or_default();
-        let over = self.desk.incidents().filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
+        let is_rules = |incident: &&Incident| incident.firing.condition != CONFIGURATION;
+        let incidents = self.desk.incidents().filter(is_rules);
+        let over = incidents.filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
         over.map(|incident| {
             id.number += 1;
             let reason = format!("{WITHDRAWN} while spiked was not running");

@@ -22,10 +22,10 @@ use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalEr
 use crate::watch::{BadCheckpoint, Input, Output, Watch};
 
 use super::data_dir::DataDir;
-use super::settings::{Live, Origin, Settings};
+use super::settings::{Found, Live, Origin, Settings};
 use super::shared::Shared;
 use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Snapshot, WatchTask};
-use super::{clock, desk_task, history, reload, source_task, watch_task};
+use super::{clock, desk_task, file_watch, history, last_good, reload, source_task, trouble, watch_task};
 
 /// How to start.
 pub struct Options {
@@ -33,6 +33,8 @@ pub struct Options {
     pub origin: Origin,
     /// The settings as loaded from it.
     pub settings: Settings,
+    /// What was found when they were loaded.
+    pub found: Found,
     /// Past events to learn from when the data folder is new.
     pub history: Vec<PathBuf>,
 }
@@ -113,11 +115,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; returns when replay has ended and events are taken.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { origin, settings, history } = options;
+        let Options { origin, mut settings, found, history } = options;
         let path = settings.config.data_dir.clone();
         let data_dir = DataDir::create(&path).map_err(|e| StartError::DataDir(path.clone(), e))?;
         let lock = DirLock::take(data_dir.path())?;
         let salts = data_dir.salts(clock::now()).map_err(|e| StartError::DataDir(path.clone(), e))?;
+        let kept_names = last_good::complete(&data_dir, &mut settings, &found);
         let parsers = parsers(&settings)?;
         let listen = settings.config.listen.clone();
         let listener = TcpListener::bind(&listen).await.map_err(|e| StartError::Listen(listen.clone(), e))?;
@@ -129,9 +132,10 @@ impl Daemon {
         let desk = Desk::new(live.settings.desk(), store.restore()?, clock::now().millis() as u64);
         let (desk_queue, desk_messages) = channel();
         let mut task = restore(&data_dir, &live, &metrics, &desk_queue, &history)?;
+        tell_found(&origin, &found, &kept_names, &metrics, &desk_queue);
         let options = WalOptions::default();
         // Offsets name transitions for ever: they never begin anew while the desk remembers higher ones.
-        let taken = desk.taken().values().map(|id| id.offset + 1).max().unwrap_or(0);
+        let taken = desk.taken().values().filter(|id| id.shard != trouble::SHARD).map(|id| id.offset + 1).max().unwrap_or(0);
         task.next_offset = task.next_offset.max(taken);
         let (wal, opened) = Wal::open_from(&data_dir.wal(), options, task.next_offset)?;
         tell_damage(&opened);
@@ -173,7 +177,7 @@ impl Daemon {
             crate::web::serve(listener, router, stop).await;
         });
         shared.taking.store(true, Ordering::Release);
-        tokio::spawn(reload::watch_files(Arc::clone(&shared)));
+        tokio::spawn(file_watch::watch_files(Arc::clone(&shared)));
         tokio::spawn(rotate_salts(Arc::clone(&shared)));
         tokio::spawn(heartbeat(Arc::clone(&shared)));
         tokio::spawn(gauges(Arc::clone(&shared)));
@@ -334,6 +338,16 @@ fn learn(task: &mut WatchTask, live: &Live, path: &std::path::Path) -> Result<()
         series = task.watch.series_count()
     );
     Ok(())
+}
+
+/// What is not in force as it is written is told from the start.
+fn tell_found(origin: &Origin, found: &Found, kept: &[String], metrics: &Metrics, desk: &Sender<desk_task::Message>) {
+    if found.errors() > 0 {
+        let kept = kept.join(", ");
+        tracing::error!(event = "rules_broken", kept, "some rules are not in force as written; run `spiked check`");
+    }
+    metrics.configured(found.errors() == 0, clock::now().secs());
+    let _stopping = desk.send(desk_task::Message::Trouble(reload::troubles(origin, found, kept, None)));
 }
 
 fn tell_damage(opened: &crate::wal::Opened) {

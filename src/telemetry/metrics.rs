@@ -235,6 +235,11 @@ impl Metrics {
     pub fn reload(&self, success: bool, now: i64) {
         let result = if success { "success" } else { "failure" };
         self.config_reloads.get_or_create(&ResultLabel { result }).inc();
+        self.configured(success, now);
+    }
+
+    /// Says whether the configuration is in force as it is written.
+    pub fn configured(&self, success: bool, now: i64) {
         self.config_last_reload_successful.set(i64::from(success));
         if success {
             self.config_last_reload_success_seconds.set(now);

@@ -18,6 +18,7 @@ mod harness;
 mod live_is_backtest;
 mod reference;
 mod releases;
+mod reload;
 mod scenarios;
 mod sinks;
 mod watch_properties;
