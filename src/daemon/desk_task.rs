@@ -136,8 +136,8 @@ impl DeskTask {
     fn count(&self, count: &Count) {
         match count {
             Count::Taken(State::Firing | State::Resolved) | Count::Ignored(_) => {}
-            Count::Settled { delivery, target, end, detail } => {
-                self.metrics.delivery(&target.receiver, &target.channel, end.as_str());
+            Count::Settled { delivery, target, reason, end, detail } => {
+                self.metrics.delivery(&target.receiver, &target.channel, reason.as_str(), end.as_str());
                 if matches!(end, End::GivenUp | End::Undeliverable) {
                     tracing::error!(
                         event = "delivery_lost", delivery, receiver = %target.receiver, channel = %target.channel, end = end.as_str(), detail

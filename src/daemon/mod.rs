@@ -17,6 +17,7 @@ pub mod reload;
 pub mod run;
 pub mod settings;
 pub mod shared;
+pub mod signs;
 pub mod source_task;
 pub mod tail;
 pub mod trouble;

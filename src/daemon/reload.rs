@@ -18,8 +18,8 @@ use super::{clock, desk_task, last_good, watch_task};
 pub async fn reload(shared: Arc<Shared>) -> Result<String, String> {
     let run = tokio::spawn(async move {
         let _one_at_a_time = shared.reloading.lock().await;
-        let result = try_reload(&shared).await;
-        shared.metrics.reload(result.is_ok(), clock::now().secs());
+        let (result, mistakes) = try_reload(&shared).await;
+        shared.metrics.reload(mistakes, clock::now().secs());
         match &result {
             Ok(said) => tracing::info!(event = "reloaded", said),
             Err(said) => tracing::error!(event = "reload_refused", said, "what is broken stays as it was"),
@@ -37,14 +37,18 @@ struct Next {
     hash: u64,
 }
 
-async fn try_reload(shared: &Arc<Shared>) -> Result<String, String> {
+/// What there is to say, and how many mistakes were found.
+async fn try_reload(shared: &Arc<Shared>) -> (Result<String, String>, usize) {
     let preparing = Arc::clone(shared);
-    let prepared = tokio::task::spawn_blocking(move || prepare(&preparing)).await.map_err(|e| e.to_string())?;
-    let (next, found, kept) = prepared;
+    let (next, found, kept) = match tokio::task::spawn_blocking(move || prepare(&preparing)).await {
+        Ok(prepared) => prepared,
+        Err(error) => return (Err(format!("the reload failed: {error}; please report this")), 1),
+    };
     let failed = match next {
         Ok(next) => put_in_force(shared, next).await.err(),
         Err(reason) => reason,
     };
+    let mistakes = found.errors() + usize::from(failed.is_some());
     if failed.is_none() {
         let (data_dir, found) = (shared.data_dir.clone(), found.clone());
         let _not_kept = tokio::task::spawn_blocking(move || last_good::keep(&data_dir, &found)).await;
@@ -57,10 +61,10 @@ async fn try_reload(shared: &Arc<Shared>) -> Result<String, String> {
     }
     said.extend(failed.clone());
     let said = said.join("\n");
-    if failed.is_some() || found.errors() > 0 {
-        return Err(said);
+    if mistakes > 0 {
+        return (Err(said), mistakes);
     }
-    Ok(if said.is_empty() { "reloaded".to_owned() } else { said })
+    (Ok(if said.is_empty() { "reloaded".to_owned() } else { said }), 0)
 }
 
 type Prepared = (Result<Next, Option<String>>, Found, Vec<String>);

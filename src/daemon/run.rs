@@ -17,7 +17,7 @@ use crate::ingest::access_log::LogParser;
 use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{ChannelLabel, QueueLabel, ResultLabel};
+use crate::telemetry::metrics::{ChannelLabel, ResultLabel};
 use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, WalOptions, checkpoint};
 use crate::watch::{BadCheckpoint, Input, Output, Watch};
 
@@ -25,7 +25,7 @@ use super::data_dir::DataDir;
 use super::settings::{Found, Live, Origin, Settings};
 use super::shared::Shared;
 use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Snapshot, WatchTask};
-use super::{clock, desk_task, file_watch, history, last_good, reload, source_task, trouble, watch_task};
+use super::{clock, desk_task, file_watch, history, last_good, reload, signs, source_task, trouble, watch_task};
 
 /// How to start.
 pub struct Options {
@@ -179,8 +179,8 @@ impl Daemon {
         shared.taking.store(true, Ordering::Release);
         tokio::spawn(file_watch::watch_files(Arc::clone(&shared)));
         tokio::spawn(rotate_salts(Arc::clone(&shared)));
-        tokio::spawn(heartbeat(Arc::clone(&shared)));
-        tokio::spawn(gauges(Arc::clone(&shared)));
+        tokio::spawn(signs::heartbeat(Arc::clone(&shared)));
+        tokio::spawn(signs::gauges(Arc::clone(&shared)));
         tracing::info!(event = "started", listen = %address, data_dir = %path.display());
         Ok(Self { shared, address, stop_web, web, stop_sources, sources, wal, watch, desk, checkpoints, _lock: lock })
     }
@@ -346,7 +346,7 @@ fn tell_found(origin: &Origin, found: &Found, kept: &[String], metrics: &Metrics
         let kept = kept.join(", ");
         tracing::error!(event = "rules_broken", kept, "some rules are not in force as written; run `spiked check`");
     }
-    metrics.configured(found.errors() == 0, clock::now().secs());
+    metrics.configured(found.errors(), clock::now().secs());
     let _stopping = desk.send(desk_task::Message::Trouble(reload::troubles(origin, found, kept, None)));
 }
 
@@ -393,6 +393,7 @@ async fn deliver(shared: Arc<Shared>, delivery: Delivery) {
         event = "attempt", receiver = %delivery.target.receiver, channel = %delivery.target.channel,
         incident = %delivery.notification.incident, reason = delivery.notification.reason.as_str(), ?result
     );
+    shared.metrics.attempt(&delivery.target.receiver, &delivery.target.channel, result.as_str());
     let channel = ChannelLabel { channel: delivery.target.channel.clone() };
     let latency = clock::now().since(delivery.notification.at).as_secs_f64();
     shared.metrics.delivery_seconds.get_or_create(&channel).observe(latency);
@@ -487,43 +488,5 @@ async fn rotate_salts(shared: Arc<Shared>) {
             }
             Err(error) => tracing::error!(event = "salt_rotation_failed", error, "yesterday's salt stays in use"),
         }
-    }
-}
-
-/// Measures the queues.
-async fn gauges(shared: Arc<Shared>) {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        seconds.tick().await;
-        let set = |queue, length: usize| {
-            shared.metrics.queue_entries.get_or_create(&QueueLabel { queue }).set(length as i64);
-        };
-        set("wal", shared.committer.queue_len());
-        if let Some(waiting) = shared.read_desk(|desk, _| desk.deliveries().count()).await {
-            set("outbox", waiting);
-        }
-    }
-}
-
-/// Tells the outside that spiked is alive and takes events.
-async fn heartbeat(shared: Arc<Shared>) {
-    let client = match crate::notifier::http::client(&crate::config::HttpConfig::default()) {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(event = "heartbeat_failed", %error),
-    };
-    loop {
-        let live = shared.live();
-        let Some(beat) = live.settings.config.heartbeat.clone() else {
-            tokio::time::sleep(Duration::from_secs(10)).await;
-            continue;
-        };
-        if crate::web::Backend::ready(shared.as_ref()).is_ok() {
-            match client.get(beat.url.expose()).send().await {
-                Ok(answer) if answer.status().is_success() => {}
-                Ok(answer) => tracing::warn!(event = "heartbeat_refused", status = answer.status().as_u16()),
-                Err(error) => tracing::warn!(event = "heartbeat_failed", error = %error.without_url()),
-            }
-        }
-        tokio::time::sleep(beat.every).await;
     }
 }

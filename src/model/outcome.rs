@@ -38,6 +38,10 @@ pub enum Refusal {
     Sites,
     /// Over the quota of its key.
     Quota,
+    /// More came in than could be taken: answered with 429, and may be sent again.
+    Overload,
+    /// The log could not be written, or spiked was starting or stopping: answered with 503, and may be sent again.
+    Unavailable,
     /// Not JSON, or not a log line of the configured format.
     Syntax,
     /// A field that is missing or of the wrong type.
@@ -80,6 +84,8 @@ impl Refusal {
             Self::LineBytes => "line_bytes",
             Self::Sites => "sites",
             Self::Quota => "quota",
+            Self::Overload => "overload",
+            Self::Unavailable => "unavailable",
             Self::Syntax => "syntax",
             Self::Field => "field",
             Self::Time => "time",

@@ -135,7 +135,10 @@ async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Sh
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|query| query.0).unwrap_or_default();
             match shape(&query, &body) {
                 Ok(line) => decode(app, &parts.headers, door, &line, "", writer),
-                Err(reason) => Err(DecodeError::Unreadable(reason)),
+                Err(reason) => {
+                    app.backend.metrics().lines(door.as_str(), Outcome::Invalid(Refusal::Field), 1);
+                    Err(DecodeError::Unreadable(reason))
+                }
             }
         }
     };
@@ -167,17 +170,23 @@ fn decode<B: Backend>(
 
 async fn keep<B: Backend>(app: &App<B>, door: Door, writer: Writer<'_>, decoded: Decoded) -> Response<Body> {
     let Decoded { batch, accepted, rejected } = decoded;
-    if let Err(after) = writer.take(accepted, app.backend.now()) {
-        app.backend.metrics().lines(door.as_str(), Outcome::Limited(Refusal::Quota), accepted);
+    // Lines that were refused or filtered have their outcome already.
+    let lines = batch.events.len() as u64;
+    let turned_away = |why| app.backend.metrics().lines(door.as_str(), Outcome::Limited(why), lines);
+    // Bad lines cost as much work as good ones.
+    if let Err(after) = writer.take(accepted + rejected.len() as u64, app.backend.now()) {
+        turned_away(Refusal::Quota);
         return try_again(StatusCode::TOO_MANY_REQUESTS, "the quota of this key is used up; try again later", after);
     }
     if !batch.events.is_empty() {
         match app.backend.ingest(door, batch).await {
             Ok(()) => {}
             Err(why @ IngestError::Overloaded { retry_after }) => {
+                turned_away(Refusal::Overload);
                 return try_again(StatusCode::TOO_MANY_REQUESTS, &why.to_string(), retry_after);
             }
             Err(ref why @ IngestError::Unavailable { retry_after, .. }) => {
+                turned_away(Refusal::Unavailable);
                 return try_again(StatusCode::SERVICE_UNAVAILABLE, &why.to_string(), retry_after);
             }
         }

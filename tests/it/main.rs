@@ -16,6 +16,7 @@ mod fakes;
 mod false_alarms;
 mod harness;
 mod live_is_backtest;
+mod metrics;
 mod reference;
 mod releases;
 mod reload;
