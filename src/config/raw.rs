@@ -373,6 +373,11 @@ impl<'a> Check<'a> {
             (None, Some(node)) => {
                 let path = self.path(node, &format!("`{key}_file`"));
                 match self.reader.read(&path) {
+                    // An empty secret would let everybody in.
+                    Ok(text) if text.trim().is_empty() => {
+                        self.error(node, format!("`{}` is empty", path.display()));
+                        None
+                    }
                     Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
                     Err(error) => {
                         self.error(node, format!("cannot read `{}`: {error}", path.display()));

@@ -177,3 +177,27 @@ fn check_reads_the_templates_of_a_rule_that_has_another_mistake() {
     assert!(said.contains("more_then") && said.contains("test.yaml:6:28") && said.contains("`lables` is unknown"), "{said}");
     assert!(said.contains("1 file, 0 rules, 3 errors"), "{said}");
 }
+
+#[test]
+fn secrets_come_from_credentials_and_an_empty_one_opens_no_door() {
+    let place = Place::new("admin_token_file: \"${CREDENTIALS_DIRECTORY}/admin-token\"\n", "rules: []\n");
+    let folder = place.path("credentials");
+    std::fs::create_dir(&folder).unwrap();
+    let check = || {
+        let mut command = crate::harness::spiked();
+        let out = command
+            .args(["check", "spiked.yaml"])
+            .current_dir(place.folder())
+            .env("CREDENTIALS_DIRECTORY", &folder)
+            .output()
+            .unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let (code, said) = check();
+    assert!(code == Some(1) && said.contains("spiked.yaml:4:19") && said.contains("cannot read"), "{said}");
+    std::fs::write(folder.join("admin-token"), "\n").unwrap();
+    let (code, said) = check();
+    assert!(code == Some(1) && said.contains("admin-token` is empty"), "{said}");
+    std::fs::write(folder.join("admin-token"), "t0ken\n").unwrap();
+    assert_eq!(check().0, Some(0));
+}
