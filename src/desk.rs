@@ -23,7 +23,7 @@ use crate::dispatch::inhibit::InhibitRule;
 use crate::dispatch::time_interval::TimeInterval;
 use crate::dispatch::{Group, Route, Silence};
 use crate::model::delivery::Target;
-use crate::model::{AttemptResult, Delivery, Finding, State, Timestamp, Transition, TransitionId};
+use crate::model::{AttemptResult, Delivery, Finding, Reason, State, Timestamp, Transition, TransitionId};
 use crate::outbox::target::fallbacks;
 use crate::outbox::{End, Outbox, Queued, ReceiverPlan};
 
@@ -110,6 +110,8 @@ pub enum Count {
         delivery: u64,
         /// Where it was to go.
         target: Target,
+        /// What it was to say.
+        reason: Reason,
         /// How it ended.
         end: End,
         /// What happened; may be empty.
@@ -366,6 +368,7 @@ impl Desk {
             counts.push(Count::Settled {
                 delivery: settled.delivery.id,
                 target: settled.delivery.target.clone(),
+                reason: settled.delivery.notification.reason,
                 end: settled.end,
                 detail: settled.detail.clone(),
             });

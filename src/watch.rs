@@ -19,6 +19,7 @@ mod release;
 mod releases;
 mod site;
 mod step;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use plan::{Cut, Plan, Signal};
 use site::Site;
 
 pub use query::{SeriesQuery, SeriesRow};
+pub use tally::Tally;
 
 /// What a watch must know beyond its inputs.
 #[derive(Clone, Debug)]
@@ -126,6 +128,7 @@ pub struct Watch {
     number: u32,
     /// What the streams of the group at hand showed: kept, so that a look costs no allocation.
     looks: Vec<judge::Seen>,
+    tally: Tally,
 }
 
 /// All that a checkpoint holds.
@@ -203,7 +206,7 @@ impl Watch {
             resumed: Timestamp::default(),
             budgets: judge::Budgets::default(),
         };
-        let mut watch = Self { config, plan, state, offset: 0, number: 0, looks: Vec::new() };
+        let mut watch = Self { config, plan, state, offset: 0, number: 0, looks: Vec::new(), tally: Tally::default() };
         watch.set_alphas();
         watch
     }
@@ -255,6 +258,11 @@ impl Watch {
         let close = (!self.state.touched.is_empty()).then(|| Timestamp::from_secs(self.state.second + 1));
         let wake = self.state.deadlines.first().map(|deadline| deadline.0);
         close.into_iter().chain(wake).min()
+    }
+
+    /// What was weighed and not told, since this watch was made.
+    pub const fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// How many series are kept.

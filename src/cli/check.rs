@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::config::check::{default_place, is_rule_file, unreadable_file, whole_file};
-use crate::config::{Config, Diagnostic, Level, Reader, load_rules_for, parse_str, read_rule_files, schedule};
+use crate::config::{Config, Diagnostic, Level, Reader, parse_str, read_rule_files, read_rules, schedule};
 
 /// Arguments of `spiked check`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -95,10 +95,10 @@ fn check(named: &[PathBuf], reader: &dyn Reader) -> Checked {
     rule_files.dedup_by_key(|(name, _)| plain_path(name));
     checked.files -= with_repeats - rule_files.len();
     let declared: Vec<String> = checked.configs.iter().flat_map(|(_, config)| config.declared_tags()).collect();
-    let (rules, found) = load_rules_for(reader, &rule_files, &declared);
-    checked.rules = rules.len();
-    checked.found.extend(found);
-    checked.found.extend(crate::render::check_annotations(&rules));
+    let mut set = read_rules(reader, &rule_files, &declared);
+    crate::render::check_annotations(&mut set);
+    checked.rules = set.rules.len();
+    checked.found.extend(set.found);
     checked
 }
 

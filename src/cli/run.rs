@@ -1,11 +1,14 @@
 //! `spiked run`: the daemon.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::daemon::shared::Shared;
 use crate::daemon::{Daemon, Options, Origin, reload};
 use crate::telemetry::log;
 
@@ -31,14 +34,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let path = args.config.clone().or_else(|| crate::config::check::default_place(&crate::daemon::files::DiskFiles));
     let origin = Origin::Files(path);
     let loaded = origin.load();
-    for found in &loaded.diagnostics {
+    for found in &loaded.found.diagnostics {
         say(found.render(false).trim_end());
     }
     let Some(settings) = loaded.settings else { return Ok(2) };
-    if loaded.diagnostics.iter().any(crate::config::Diagnostic::is_error) {
-        tracing::error!(event = "rules_broken", "some rules are not in force; see above, or run `spiked check`");
-    }
-    let options = Options { origin, settings, history: args.history.clone() };
+    let options = Options { origin, settings, found: loaded.found, history: args.history.clone() };
     runtime()?.block_on(serve(options, std::future::pending()))
 }
 
@@ -62,6 +62,19 @@ fn exit(code: u8) -> ! {
     std::process::exit(i32::from(code))
 }
 
+/// SIGHUP: reloads, and tells the supervisor how it went. On a task of its own, so that the watchdog hears of us meanwhile.
+async fn hang_up(shared: Arc<Shared>) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        let _no_supervisor = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
+    let status = match reload::reload(shared).await {
+        Ok(_) => "running".to_owned(),
+        // One line, and what it quotes is the operator's own file.
+        Err(said) => format!("the last reload was refused: {}", said.lines().next().unwrap_or_default()),
+    };
+    let _no_supervisor = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
 /// Runs a daemon until a signal, or until `until` resolves.
 pub(crate) async fn serve(options: Options, until: impl Future<Output = ()>) -> anyhow::Result<u8> {
     // Signals are heard from the first moment, so that none is answered with the default.
@@ -69,7 +82,7 @@ pub(crate) async fn serve(options: Options, until: impl Future<Output = ()>) -> 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let daemon = Daemon::start(options).await?;
-    let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let _no_supervisor = sd_notify::notify(&[NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled().map_or(Duration::from_secs(1), |limit| (limit / 3).min(Duration::from_secs(1)));
     let mut beat = tokio::time::interval(watchdog);
     let mut until = std::pin::pin!(until);
@@ -78,23 +91,17 @@ pub(crate) async fn serve(options: Options, until: impl Future<Output = ()>) -> 
             _ = terminate.recv() => break 0,
             _ = interrupt.recv() => break 0,
             () = &mut until => break 0,
-            _ = hangup.recv() => {
-                if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
-                    let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Reloading, now]);
-                }
-                let _said = reload::reload(daemon.shared()).await;
-                let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-            }
+            _ = hangup.recv() => drop(tokio::spawn(hang_up(Arc::clone(daemon.shared())))),
             _ = beat.tick() => {
                 if daemon.is_broken() {
                     tracing::error!(event = "thread_ended", "a thread that must not end has ended");
                     break 1;
                 }
-                let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                let _no_supervisor = sd_notify::notify(&[NotifyState::Watchdog]);
             }
         }
     };
-    let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _no_supervisor = sd_notify::notify(&[NotifyState::Stopping]);
     // A store or disk that hangs must not keep the process: what was acknowledged is in the log.
     if tokio::time::timeout(STOP, daemon.stop()).await.is_err() {
         tracing::error!(event = "stop_timed_out", "the next start replays the log");

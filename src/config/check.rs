@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Level};
 use super::raw::{Check, Kind, Map, Node};
-use super::rules::{FILE, Names, rule_file};
+use super::rules::FILE;
 use super::{Config, DEFAULT_PLACES, Heartbeat, Integration, Reader, Receiver, TERMINAL, View};
 use super::{http, intervals, receivers, routes, sites, yaml};
-use crate::rule::Rule;
 
 /// Keys of the configuration, in the order of the manual.
 pub const CONFIG: [&str; 24] = [
@@ -67,25 +66,6 @@ pub fn parse_str(reader: &dyn Reader, file: &str, text: &str) -> (Option<Config>
     (config.filter(|_| good), check.finish())
 }
 
-/// Checks rule files given as name and text. Good rules are returned whatever the others are.
-pub fn load_rules(reader: &dyn Reader, files: &[(String, String)]) -> (Vec<Rule>, Vec<Diagnostic>) {
-    load_rules_for(reader, files, &[])
-}
-
-/// Like [`load_rules`], with the tags that the configuration's sites declare: they may stand in `by` by their bare names.
-pub fn load_rules_for(reader: &dyn Reader, files: &[(String, String)], declared: &[String]) -> (Vec<Rule>, Vec<Diagnostic>) {
-    let mut names = Names::new();
-    let (mut rules, mut found) = (Vec::new(), Vec::new());
-    for (file, text) in files {
-        let mut check = Check::new(file, text, reader);
-        if let Some(node) = read(&mut check, text) {
-            rules.extend(rule_file(&mut check, &node, declared, &mut names));
-        }
-        found.extend(check.finish());
-    }
-    (rules, found)
-}
-
 /// Reads the files that `rule_files` names, in order of their paths, each once. A pattern that finds nothing is a warning,
 /// a file that cannot be read an error.
 pub fn read_rule_files(reader: &dyn Reader, config: &Config) -> (Vec<(String, String)>, Vec<Diagnostic>) {
@@ -137,7 +117,7 @@ pub fn unreadable_file(file: &str, error: &std::io::Error) -> Diagnostic {
     whole_file(file, Level::Error, format!("cannot be read: {error}"))
 }
 
-fn read(check: &mut Check<'_>, text: &str) -> Option<Node> {
+pub(super) fn read(check: &mut Check<'_>, text: &str) -> Option<Node> {
     let (node, faults) = yaml::parse(text);
     for fault in faults {
         check.say(Level::Error, fault.place, fault.message, fault.hint);
@@ -340,6 +320,7 @@ pub fn terminal() -> Receiver {
 
 #[cfg(test)]
 mod tests {
+    use super::super::load_rules;
     use super::*;
     use proptest::prelude::*;
 

@@ -72,6 +72,12 @@ impl Diagnostic {
         renderer.render(&[level.primary_title(message).element(snippet).elements(hint)])
     }
 
+    /// Place, mistake and hint in one line, for a message that says itself that it is about errors.
+    pub fn said(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        printable(&format!("{}: {}{hint}", self.place(), self.message))
+    }
+
     fn byte_range(&self, excerpt: &str) -> std::ops::Range<usize> {
         let at = |chars: usize| excerpt.char_indices().nth(chars).map_or(excerpt.len(), |(at, _)| at);
         let start = self.column.saturating_sub(1);

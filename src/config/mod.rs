@@ -14,6 +14,7 @@ pub mod matchers;
 pub mod raw;
 mod receivers;
 pub mod routes;
+pub mod rule_set;
 mod rules;
 pub mod schema;
 mod sites;
@@ -31,9 +32,10 @@ use crate::dispatch::time_interval::TimeInterval;
 use crate::model::Secret;
 use crate::model::limits::Limits;
 
-pub use check::{load, load_rules, load_rules_for, parse_str, read_rule_files};
+pub use check::{load, parse_str, read_rule_files};
 pub use diagnostic::{Diagnostic, Level};
 pub use routes::schedule;
+pub use rule_set::{Broken, RuleSet, Template, load_rules, load_rules_for, read_rules};
 
 /// The name of the receiver that is there without being written: the terminal that spiked runs in.
 pub const TERMINAL: &str = "terminal";

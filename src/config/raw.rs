@@ -115,12 +115,18 @@ impl<'a> Check<'a> {
 
     /// Notes a finding.
     pub fn say(&mut self, level: Level, place: Place, message: impl Into<String>, hint: Option<String>) {
+        self.errors += usize::from(level == Level::Error);
+        let found = self.finding(level, place, message, hint);
+        self.found.push(found);
+    }
+
+    /// A finding that is not noted: whoever looks at the value later may have to tell where it is.
+    pub fn finding(&self, level: Level, place: Place, message: impl Into<String>, hint: Option<String>) -> Diagnostic {
         let excerpt = match place.line {
             0 => String::new(),
             line => masked(self.source.lines().nth(line - 1).unwrap_or("").trim_end()),
         };
-        self.errors += usize::from(level == Level::Error);
-        self.found.push(Diagnostic {
+        Diagnostic {
             file: self.file.clone(),
             line: place.line,
             column: place.column,
@@ -129,7 +135,7 @@ impl<'a> Check<'a> {
             hint,
             span_len: place.len,
             excerpt,
-        });
+        }
     }
 
     /// Notes an error without a hint.
@@ -367,6 +373,11 @@ impl<'a> Check<'a> {
             (None, Some(node)) => {
                 let path = self.path(node, &format!("`{key}_file`"));
                 match self.reader.read(&path) {
+                    // An empty secret would let everybody in.
+                    Ok(text) if text.trim().is_empty() => {
+                        self.error(node, format!("`{}` is empty", path.display()));
+                        None
+                    }
                     Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
                     Err(error) => {
                         self.error(node, format!("cannot read `{}`: {error}", path.display()));

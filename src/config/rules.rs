@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::conditions::{CONDITIONS, LATER, condition, patterns};
 use super::diagnostic::{Level, did_you_mean, nearest};
 use super::raw::{Check, Kind, Map, Node};
+use super::rule_set::{Broken, RuleSet, Template};
 use crate::model::{Dim, Labels, Metric, Severity};
 use crate::rule::{Condition, GroupBy, Place, Rule, Select, SeverityChoice};
 
@@ -26,12 +27,13 @@ const OWN_LABELS: [&str; 6] = ["alertname", "severity", "site", "env", "page", "
 /// Where the names of alerts were first seen: file and line.
 pub(super) type Names = BTreeMap<String, Place>;
 
-/// Reads the rules of one file; the good ones are returned whatever the others are. `declared` are the tags of all sites.
-pub(super) fn rule_file(check: &mut Check<'_>, node: &Node, declared: &[String], names: &mut Names) -> Vec<Rule> {
+/// Reads the rules of one file into `set`; the good ones are taken whatever the others are. `declared` are the tags of all sites.
+pub(super) fn rule_file(check: &mut Check<'_>, node: &Node, declared: &[String], names: &mut Names, set: &mut RuleSet) {
     if node.kind == Kind::Null {
         check.warn(node, "the file has no rules");
-        return Vec::new();
+        return;
     }
+    let start = check.errors();
     let file = check.map(node, "a rule file", &FILE);
     let nothing = Node { place: node.place, kind: Kind::Null };
     let defaults = file.get("defaults").unwrap_or(&nothing);
@@ -40,21 +42,42 @@ pub(super) fn rule_file(check: &mut Check<'_>, node: &Node, declared: &[String],
     // Read once for themselves, so that their mistakes are told once, where they are.
     let _ = common(check, &defaults_map, &Map { place: node.place, pairs: Vec::new() }, declared);
     let defaults_good = check.errors() == before;
+    templates(check, &defaults_map, None, &mut set.templates);
     let empty = Map { place: node.place, pairs: Vec::new() };
     let defaults_map = if defaults_good { &defaults_map } else { &empty };
-    let mut rules = Vec::new();
     let items = file.get("rules").map(|node| check.list(node, "`rules`"));
     if items.is_none_or(<[Node]>::is_empty) && check.errors() == 0 {
         check.warn(node, "the file has no rules");
     }
+    let whole = Broken { file: check.file.clone(), alert: None };
+    if check.errors() > start {
+        // The frame of the file is bent: nobody can say what its author meant to be in it.
+        set.broken.push(whole.clone());
+    }
     for item in items.unwrap_or_default() {
         let before = check.errors();
         let rule = one_rule(check, item, defaults_map, declared, names);
-        if check.errors() == before && defaults_good {
-            rules.extend(rule);
+        let alert = item.get("alert").and_then(Node::scalar).map(str::to_owned);
+        if let Kind::Map(pairs) = &item.kind {
+            let pairs = pairs.iter().map(|(key, value)| (key, value)).collect();
+            templates(check, &Map { place: item.place, pairs }, alert.as_deref(), &mut set.templates);
+        }
+        if check.errors() > before {
+            set.broken.push(Broken { alert, ..whole.clone() });
+        } else if defaults_good {
+            set.rules.extend(rule);
         }
     }
-    rules
+}
+
+/// The texts of annotations, for whoever knows templates: also those of a rule that has another mistake.
+fn templates(check: &Check<'_>, map: &Map<'_>, alert: Option<&str>, into: &mut Vec<Template>) {
+    let Some(Kind::Map(pairs)) = map.get("annotations").map(|node| &node.kind) else { return };
+    for (key, value) in pairs {
+        let (Some(name), Some(text)) = (key.scalar(), value.scalar()) else { continue };
+        let at = check.finding(Level::Error, value.place, String::new(), None);
+        into.push(Template { alert: alert.map(str::to_owned), name: name.to_owned(), text: text.to_owned(), at });
+    }
 }
 
 fn one_rule(check: &mut Check<'_>, node: &Node, defaults: &Map<'_>, declared: &[String], names: &mut Names) -> Option<Rule> {

@@ -1,6 +1,6 @@
 //! The data folder: its layout, and the salts that sessions are hashed with.
 //!
-//! `LOCK`, `salts` (mode 0600), `wal/`, `checkpoints/`, `spiked.db`. A salt lives for a day; the one of the day before is kept so
+//! `LOCK`, `salts` (mode 0600), `wal/`, `checkpoints/`, `spiked.db`, `rules.last-good.json`. A salt lives for a day; the one of the day before is kept so
 //! that what was hashed around midnight still agrees, and is then overwritten.
 
 use std::fs;
@@ -42,6 +42,20 @@ impl DataDir {
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.0.join("spiked.db")
+    }
+
+    /// The rule files as they last were good.
+    pub fn last_good(&self) -> PathBuf {
+        self.0.join("rules.last-good.json")
+    }
+
+    /// Replaces [`last_good`](Self::last_good) at once.
+    pub fn write_last_good(&self, text: &[u8]) -> io::Result<()> {
+        let aside = self.last_good().with_extension("new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(aside, self.last_good())
     }
 
     /// The salts in force at `now`: yesterday's and today's, made where they are missing; older ones are overwritten.

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use crate::alert::Incident;
 use crate::desk::{Count, Desk, DeskConfig, Input, Output};
-use crate::model::transition::WITHDRAWN;
+use crate::model::transition::{CONFIGURATION, WITHDRAWN};
 use crate::model::{AttemptResult, Delivery, State, Transition};
 use crate::outbox::End;
 use crate::store::{Backlog, Store};
 
 use super::clock;
 use super::shared::Shared;
+use super::trouble::{self, Trouble};
 
 /// How often a database that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,6 +39,8 @@ pub enum Message {
         /// What of it began to fire within the replay.
         began: Vec<Transition>,
     },
+    /// All that is broken in the configuration now.
+    Trouble(Vec<Trouble>),
     /// A try to deliver has ended.
     AttemptDone(u64, AttemptResult),
     /// Another configuration.
@@ -86,6 +90,7 @@ impl DeskTask {
             let input = match messages.recv_timeout(wait.clamp(Duration::from_millis(1), longest)) {
                 Ok(Message::Transitions(transitions)) => Input::Transitions(transitions),
                 Ok(Message::Replayed { firing, began }) => Input::Transitions(self.reconcile(&firing, began)),
+                Ok(Message::Trouble(troubles)) => Input::Transitions(trouble::transitions(&self.desk, now, &troubles)),
                 Ok(Message::AttemptDone(delivery, result)) => Input::AttemptDone { delivery, result },
                 Ok(Message::Config(config)) => Input::SetConfig(config),
                 Ok(Message::Input(input)) => *input,
@@ -116,7 +121,9 @@ impl DeskTask {
     /// and what fires and was never told is told. Ids of the replay may be taken already, so these transitions get new ones.
     fn reconcile(&self, firing: &BTreeSet<u64>, began: Vec<Transition>) -> Vec<Transition> {
         let now = clock::now();
-        let over = self.desk.incidents().filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
+        let is_rules = |incident: &&Incident| incident.firing.condition != CONFIGURATION;
+        let incidents = self.desk.incidents().filter(is_rules);
+        let over = incidents.filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
         let over = over.map(|incident| {
             let reason = format!("{WITHDRAWN} while spiked was not running");
             Transition { at: now, state: State::Resolved, reason, ..incident.firing.clone() }
@@ -177,8 +184,8 @@ impl DeskTask {
     fn count(&self, count: &Count) {
         match count {
             Count::Taken(State::Firing | State::Resolved) | Count::Ignored(_) => {}
-            Count::Settled { delivery, target, end, detail } => {
-                self.shared.metrics.delivery(&target.receiver, &target.channel, end.as_str());
+            Count::Settled { delivery, target, reason, end, detail } => {
+                self.shared.metrics.delivery(&target.receiver, &target.channel, reason.as_str(), end.as_str());
                 if matches!(end, End::GivenUp | End::Undeliverable) {
                     tracing::error!(
                         event = "delivery_lost", delivery, receiver = %target.receiver, channel = %target.channel, end = end.as_str(), detail

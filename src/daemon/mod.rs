@@ -9,17 +9,21 @@
 pub mod clock;
 pub mod data_dir;
 pub mod desk_task;
+pub mod file_watch;
 pub mod files;
 pub mod history;
+pub mod last_good;
 pub mod reload;
 mod restore;
 pub mod run;
 pub mod settings;
 pub mod shared;
+pub mod signs;
 pub mod source_task;
 pub mod tail;
+pub mod trouble;
 pub mod view;
 pub mod watch_task;
 
 pub use run::{Daemon, Options, StartError};
-pub use settings::{Origin, Settings};
+pub use settings::{Found, Origin, Settings};

@@ -1,119 +1,137 @@
 //! Another configuration while the daemon runs: read, check, build, then swap. What is broken changes nothing.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
-
-use crate::config::Diagnostic;
-use crate::rule::Rule;
+use crate::desk::DeskConfig;
 use crate::wal::Entry;
+use crate::watch::WatchConfig;
 
-use super::settings::{Live, Origin, Settings};
+use super::settings::{Found, Live, Origin, Settings};
 use super::shared::Shared;
-use super::{clock, desk_task, watch_task};
-
-/// Editors write in several steps: wait until a folder has been quiet for this long.
-const QUIET: Duration = Duration::from_millis(500);
+use super::trouble::{self, Trouble};
+use super::{clock, desk_task, last_good, watch_task};
 
 /// Reads the configuration again and puts it in force. Says what was found, or why nothing was changed.
-pub async fn reload(shared: &Shared) -> Result<String, String> {
-    let _one_at_a_time = shared.reloading.lock().await;
-    let result = try_reload(shared).await;
-    shared.metrics.reload(result.is_ok(), clock::now().secs());
-    match &result {
-        Ok(said) => tracing::info!(event = "reloaded", said),
-        Err(said) => tracing::error!(event = "reload_refused", said, "the configuration that was in force stays in force"),
-    }
-    result
+///
+/// It runs on a task of its own: whoever asked may go away, and a reload that has begun is finished all the same.
+pub async fn reload(shared: Arc<Shared>) -> Result<String, String> {
+    let run = tokio::spawn(async move {
+        let _one_at_a_time = shared.reloading.lock().await;
+        let (result, mistakes) = try_reload(&shared).await;
+        shared.metrics.reload(mistakes, clock::now().secs());
+        match &result {
+            Ok(said) => tracing::info!(event = "reloaded", said),
+            Err(said) => tracing::error!(event = "reload_refused", said, "what is broken stays as it was"),
+        }
+        result
+    });
+    run.await.unwrap_or_else(|error| Err(format!("the reload failed: {error}; please report this")))
 }
 
-async fn try_reload(shared: &Shared) -> Result<String, String> {
+/// What is built before anything is swapped.
+struct Next {
+    live: Live,
+    watch: Arc<WatchConfig>,
+    desk: Box<DeskConfig>,
+    hash: u64,
+}
+
+/// What there is to say, and how many mistakes were found.
+async fn try_reload(shared: &Arc<Shared>) -> (Result<String, String>, usize) {
+    let preparing = Arc::clone(shared);
+    let (next, found, kept) = match tokio::task::spawn_blocking(move || prepare(&preparing)).await {
+        Ok(prepared) => prepared,
+        Err(error) => return (Err(format!("the reload failed: {error}; please report this")), 1),
+    };
+    let failed = match next {
+        Ok(next) => put_in_force(shared, next).await.err(),
+        Err(reason) => reason,
+    };
+    let mistakes = found.errors() + usize::from(failed.is_some());
+    if failed.is_none() {
+        let (data_dir, found) = (shared.data_dir.clone(), found.clone());
+        let _not_kept = tokio::task::spawn_blocking(move || last_good::keep(&data_dir, &found)).await;
+    }
+    let troubles = troubles(&shared.origin, &found, &kept, failed.as_deref());
+    let _stopping = shared.desk.send(desk_task::Message::Trouble(troubles));
+    let mut said: Vec<String> = found.diagnostics.iter().map(ToString::to_string).collect();
+    if !kept.is_empty() {
+        said.push(format!("rules that keep their last good version: {}", kept.join(", ")));
+    }
+    said.extend(failed.clone());
+    let said = said.join("\n");
+    if mistakes > 0 {
+        return (Err(said), mistakes);
+    }
+    (Ok(if said.is_empty() { "reloaded".to_owned() } else { said }), 0)
+}
+
+type Prepared = (Result<Next, Option<String>>, Found, Vec<String>);
+
+/// Reads and builds. The names are those of rules that keep their last good version; a reason is there where no mistake in a
+/// file tells it.
+fn prepare(shared: &Shared) -> Prepared {
     let loaded = shared.origin.load();
-    let said = |diagnostics: &[Diagnostic]| diagnostics.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n");
-    let Some(mut settings) = loaded.settings else { return Err(said(&loaded.diagnostics)) };
+    let Some(mut settings) = loaded.settings else { return (Err(None), loaded.found, Vec::new()) };
     let old = shared.live();
-    let kept = keep_last_good(&mut settings, &old.settings, &loaded.diagnostics);
-    if settings.config.listen != old.settings.config.listen || settings.config.data_dir != old.settings.config.data_dir {
+    tell_what_needs_a_restart(&settings, &old.settings);
+    let kept = loaded.found.kept(&settings.rules, old.settings.rules.clone());
+    let names = kept.iter().map(|rule| rule.alert.clone()).collect();
+    settings.rules.extend(kept);
+    let generation = shared.generation.fetch_add(1, Ordering::AcqRel) + 1;
+    let salts = shared.data_dir.salts(clock::now()).map_err(|e| format!("the salts cannot be read: {e}"));
+    let next = salts.and_then(|salts| {
+        let (watch, desk, hash) = (Arc::new(settings.watch()), Box::new(settings.desk()), settings.hash());
+        let live = Live::build(settings, salts, generation).map_err(|e| e.to_string())?;
+        Ok(Next { live, watch, desk, hash })
+    });
+    (next.map_err(Some), loaded.found, names)
+}
+
+fn tell_what_needs_a_restart(new: &Settings, old: &Settings) {
+    if new.config.listen != old.config.listen || new.config.data_dir != old.config.data_dir {
         tracing::warn!(event = "restart_needed", "`listen` and `data_dir` change with a restart only");
     }
-    if settings.config.sources != old.settings.config.sources {
+    if new.config.sources != old.config.sources {
         tracing::warn!(event = "restart_needed", "`sources` change with a restart only");
     }
-    let salts = shared.data_dir.salts(clock::now()).map_err(|e| format!("the salts cannot be read: {e}"))?;
-    let generation = shared.generation.fetch_add(1, Ordering::AcqRel) + 1;
-    let hash = settings.hash();
-    let (watch, desk) = (Arc::new(settings.watch()), Box::new(settings.desk()));
-    let live = Live::build(settings, salts, generation).map_err(|e| e.to_string())?;
+}
+
+async fn put_in_force(shared: &Shared, next: Next) -> Result<(), String> {
     let queue = shared.watch.clone();
+    let watch = next.watch;
     let sent = tokio::task::spawn_blocking(move || queue.send(watch_task::Message::Config(watch))).await;
     sent.map_err(|e| e.to_string())?.map_err(|_| "spiked is stopping".to_owned())?;
-    shared.committer.append(Entry::Config { hash }).await.map_err(|e| e.to_string())?;
-    shared.live.store(Arc::new(live));
-    let _stopping = shared.desk.send(desk_task::Message::Config(desk));
-    let errors = loaded.diagnostics.iter().filter(|found| found.is_error()).count();
-    let mut answer = said(&loaded.diagnostics);
-    if errors > 0 {
-        answer.push_str(&format!("\nrules that keep their last good version: {kept}"));
-        return Err(answer);
-    }
-    Ok(if answer.is_empty() { "reloaded".to_owned() } else { answer })
+    let written = shared.committer.append(Entry::Config { hash: next.hash }).await;
+    written.map_err(|e| format!("the log cannot be written: {e}"))?;
+    shared.live.store(Arc::new(next.live));
+    let _stopping = shared.desk.send(desk_task::Message::Config(next.desk));
+    Ok(())
 }
 
-/// Rules of files with errors that the new set lacks stay as they were. How many.
-fn keep_last_good(settings: &mut Settings, old: &Settings, diagnostics: &[Diagnostic]) -> usize {
-    let broken = |rule: &Rule| diagnostics.iter().any(|found| found.is_error() && found.file == rule.place.file);
-    let missing: Vec<Rule> = old
-        .rules
-        .iter()
-        .filter(|rule| broken(rule) && !settings.rules.iter().any(|new| new.alert == rule.alert))
-        .cloned()
-        .collect();
-    let kept = missing.len();
-    settings.rules.extend(missing);
-    kept
-}
-
-/// The folders whose files make up the configuration.
-fn folders(shared: &Shared) -> Vec<PathBuf> {
-    let Origin::Files(path) = &shared.origin else { return Vec::new() };
-    let live = shared.live();
-    let parent = |path: &Path| path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-    let mut folders: Vec<PathBuf> = live.settings.config.rule_files.iter().map(|glob| parent(Path::new(glob))).collect();
-    folders.extend(path.as_deref().map(parent));
-    folders.sort();
-    folders.dedup();
-    folders.retain(|folder| folder.is_dir());
-    folders
-}
-
-/// Reloads when a file of the configuration changes. Folders are watched, as editors replace files.
-pub async fn watch_files(shared: Arc<Shared>) {
-    let (changed, mut changes) = tokio::sync::mpsc::channel(1);
-    let heard = move |event: notify::Result<notify::Event>| {
-        let is_change = event.as_ref().is_ok_and(|event| !event.kind.is_access());
-        let is_yaml =
-            |event: notify::Event| event.paths.iter().any(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
-        if is_change && event.is_ok_and(is_yaml) {
-            let _already_noted = changed.try_send(());
+/// What receivers hear of a configuration that is not in force as it is written.
+pub(super) fn troubles(origin: &Origin, found: &Found, kept: &[String], failed: Option<&str>) -> Vec<Trouble> {
+    let config = match origin {
+        Origin::Files(Some(path)) => path.display().to_string(),
+        Origin::Files(None) | Origin::Given(_) => "the configuration".to_owned(),
+    };
+    let instead = |file: &str| {
+        if file == config {
+            return "All of the last good configuration stays in force.".to_owned();
+        }
+        let of_file = |alert: &&String| {
+            let said = |broken: &&crate::config::Broken| broken.names(file);
+            found.broken.iter().filter(said).any(|broken| broken.alert.as_ref().is_none_or(|name| name == *alert))
+        };
+        match kept.iter().filter(of_file).map(String::as_str).collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "Rules without an earlier good version are not in force.".to_owned(),
+            kept => format!("In their last good version: {kept}."),
         }
     };
-    let mut watcher = match notify::recommended_watcher(heard) {
-        Ok(watcher) => watcher,
-        Err(error) => {
-            tracing::warn!(event = "file_watch_failed", %error, "changes are taken with SIGHUP or POST /-/reload");
-            return;
-        }
-    };
-    for folder in folders(&shared) {
-        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-            tracing::warn!(event = "file_watch_failed", folder = %folder.display(), %error);
-        }
+    let mut all = trouble::troubles(&found.diagnostics, instead);
+    if let Some(reason) = failed.filter(|_| all.iter().all(|trouble| trouble.file != config)) {
+        all.push(Trouble { text: format!("{reason}. {}", instead(&config)), file: config.clone(), mistakes: 1 });
     }
-    while changes.recv().await.is_some() {
-        while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {}
-        let _said = reload(&shared).await;
-    }
+    all
 }

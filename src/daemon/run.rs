@@ -18,16 +18,16 @@ use crate::model::limits::Limits;
 use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{ChannelLabel, QueueLabel, ResultLabel};
+use crate::telemetry::metrics::{ChannelLabel, ResultLabel};
 use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, checkpoint};
 use crate::watch::BadCheckpoint;
 
 use super::data_dir::DataDir;
 use super::restore::restore;
-use super::settings::{Live, Origin, Settings};
+use super::settings::{Found, Live, Origin, Settings};
 use super::shared::Shared;
 use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Checkpoints, WatchTask};
-use super::{clock, desk_task, reload, source_task, watch_task};
+use super::{clock, desk_task, file_watch, last_good, reload, signs, source_task, trouble, watch_task};
 
 /// How to start.
 pub struct Options {
@@ -35,6 +35,8 @@ pub struct Options {
     pub origin: Origin,
     /// The settings as loaded from it.
     pub settings: Settings,
+    /// What was found when they were loaded.
+    pub found: Found,
     /// Past events to learn from when the data folder is new.
     pub history: Vec<PathBuf>,
 }
@@ -115,11 +117,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; returns when replay has ended and events are taken.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { origin, settings, history } = options;
+        let Options { origin, mut settings, found, history } = options;
         let path = settings.config.data_dir.clone();
         let data_dir = DataDir::create(&path).map_err(|e| StartError::DataDir(path.clone(), e))?;
         let lock = DirLock::take(data_dir.path())?;
         let salts = data_dir.salts(clock::now()).map_err(|e| StartError::DataDir(path.clone(), e))?;
+        let kept_names = last_good::complete(&data_dir, &mut settings, &found);
         let parsers = parsers(&settings)?;
         let listen = settings.config.listen.clone();
         let listener = TcpListener::bind(&listen).await.map_err(|e| StartError::Listen(listen.clone(), e))?;
@@ -131,8 +134,9 @@ impl Daemon {
         let desk = Desk::new(live.settings.desk(), store.restore()?, clock::now().millis() as u64);
         let (desk_queue, desk_messages) = channel();
         // Offsets name transitions for ever: they never begin anew while the desk remembers higher ones.
-        let taken = desk.taken().values().map(|id| id.offset + 1).max().unwrap_or(0);
+        let taken = desk.taken().values().filter(|id| id.shard != trouble::SHARD).map(|id| id.offset + 1).max().unwrap_or(0);
         let (task, wal) = restore(&data_dir, &live, &metrics, &desk_queue, taken, &history)?;
+        tell_found(&origin, &found, &kept_names, &metrics, &desk_queue);
 
         let (watch_queue, watch_messages) = watch_task::queue();
         let room = watch_task::Room::new(live.settings.config.limits.queue_bytes);
@@ -166,10 +170,10 @@ impl Daemon {
             crate::web::serve(listener, router, stop).await;
         });
         shared.taking.store(true, Ordering::Release);
-        tokio::spawn(reload::watch_files(Arc::clone(&shared)));
+        tokio::spawn(file_watch::watch_files(Arc::clone(&shared)));
         tokio::spawn(rotate_salts(Arc::clone(&shared)));
-        tokio::spawn(heartbeat(Arc::clone(&shared)));
-        tokio::spawn(gauges(Arc::clone(&shared)));
+        tokio::spawn(signs::heartbeat(Arc::clone(&shared)));
+        tokio::spawn(signs::gauges(Arc::clone(&shared)));
         tracing::info!(event = "started", listen = %address, data_dir = %path.display());
         Ok(Self { shared, address, stop_web, web, stop_sources, sources, wal, watch, desk, checkpoints, _lock: lock })
     }
@@ -265,6 +269,16 @@ fn spawn_log(
     Ok((committer, wal))
 }
 
+/// What is not in force as it is written is told from the start.
+fn tell_found(origin: &Origin, found: &Found, kept: &[String], metrics: &Metrics, desk: &Sender<desk_task::Message>) {
+    if found.errors() > 0 {
+        let kept = kept.join(", ");
+        tracing::error!(event = "rules_broken", kept, "some rules are not in force as written; run `spiked check`");
+    }
+    metrics.configured(found.errors(), clock::now().secs());
+    let _stopping = desk.send(desk_task::Message::Trouble(reload::troubles(origin, found, kept, None)));
+}
+
 fn spawn_desk(
     shared: &Arc<Shared>,
     desk: Desk,
@@ -299,6 +313,7 @@ async fn deliver(shared: Arc<Shared>, delivery: Delivery) {
         event = "attempt", receiver = %delivery.target.receiver, channel = %delivery.target.channel,
         incident = %delivery.notification.incident, reason = delivery.notification.reason.as_str(), ?result
     );
+    shared.metrics.attempt(&delivery.target.receiver, &delivery.target.channel, result.as_str());
     let channel = ChannelLabel { channel: delivery.target.channel.clone() };
     let latency = clock::now().since(delivery.notification.at).as_secs_f64();
     shared.metrics.delivery_seconds.get_or_create(&channel).observe(latency);
@@ -398,43 +413,5 @@ async fn rotate_salts(shared: Arc<Shared>) {
             }
             Err(error) => tracing::error!(event = "salt_rotation_failed", error, "yesterday's salt stays in use"),
         }
-    }
-}
-
-/// Measures the queues.
-async fn gauges(shared: Arc<Shared>) {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        seconds.tick().await;
-        let set = |queue, length: usize| {
-            shared.metrics.queue_entries.get_or_create(&QueueLabel { queue }).set(length as i64);
-        };
-        set("wal", shared.committer.queue_len());
-        if let Some(waiting) = shared.read_desk(|desk, _| desk.deliveries().count()).await {
-            set("outbox", waiting);
-        }
-    }
-}
-
-/// Tells the outside that spiked is alive and takes events.
-async fn heartbeat(shared: Arc<Shared>) {
-    let client = match crate::notifier::http::client(&crate::config::HttpConfig::default()) {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(event = "heartbeat_failed", %error),
-    };
-    loop {
-        let live = shared.live();
-        let Some(beat) = live.settings.config.heartbeat.clone() else {
-            tokio::time::sleep(Duration::from_secs(10)).await;
-            continue;
-        };
-        if crate::web::Backend::ready(shared.as_ref()).is_ok() {
-            match client.get(beat.url.expose()).send().await {
-                Ok(answer) if answer.status().is_success() => {}
-                Ok(answer) => tracing::warn!(event = "heartbeat_refused", status = answer.status().as_u16()),
-                Err(error) => tracing::warn!(event = "heartbeat_failed", error = %error.without_url()),
-            }
-        }
-        tokio::time::sleep(beat.every).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{self, Config, Diagnostic, Integration};
+use crate::config::{self, Broken, Config, Diagnostic, Integration};
 use crate::desk::DeskConfig;
 use crate::ingest::{Door, Salts};
 use crate::model::delivery::Target;
@@ -37,8 +37,33 @@ pub struct Settings {
 pub struct Loaded {
     /// The settings, with the good rules; `None` where the configuration itself is broken.
     pub settings: Option<Settings>,
+    /// What was found on the way.
+    pub found: Found,
+}
+
+/// What was found while settings were read.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
     /// Errors and warnings.
     pub diagnostics: Vec<Diagnostic>,
+    /// Rules that cannot be used as they are written.
+    pub broken: Vec<Broken>,
+    /// The rule files, name and text.
+    pub files: Vec<(String, String)>,
+}
+
+impl Found {
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|found| found.is_error()).count()
+    }
+
+    /// The rules among `last_good` that `rules` lack only because of a mistake.
+    pub fn kept(&self, rules: &[Rule], last_good: Vec<Rule>) -> Vec<Rule> {
+        let is_missing = |rule: &Rule| !rules.iter().any(|new| new.alert == rule.alert);
+        let is_broken = |rule: &Rule| self.broken.iter().any(|broken| broken.concerns(rule));
+        last_good.into_iter().filter(|rule| is_missing(rule) && is_broken(rule)).collect()
+    }
 }
 
 impl Origin {
@@ -46,20 +71,25 @@ impl Origin {
     pub fn load(&self) -> Loaded {
         let path = match self {
             Self::Given(settings) => {
-                return Loaded { settings: Some((**settings).clone()), diagnostics: Vec::new() };
+                return Loaded { settings: Some((**settings).clone()), found: Found::default() };
             }
             Self::Files(path) => path,
         };
-        let (config, mut diagnostics) = config::load(&DiskFiles, path.as_deref());
+        let (config, diagnostics) = config::load(&DiskFiles, path.as_deref());
+        let mut found = Found { diagnostics, ..Found::default() };
         let settings = config.map(|config| {
-            let (files, found) = config::read_rule_files(&DiskFiles, &config);
-            diagnostics.extend(found);
-            let (rules, found) = config::load_rules_for(&DiskFiles, &files, &config.declared_tags());
-            diagnostics.extend(found);
-            diagnostics.extend(crate::render::check_annotations(&rules));
-            Settings { config, rules }
+            let (files, unreadable) = config::read_rule_files(&DiskFiles, &config);
+            let errors = unreadable.iter().filter(|found| found.is_error());
+            found.broken.extend(errors.map(|error| Broken { file: error.file.clone(), alert: None }));
+            found.diagnostics.extend(unreadable);
+            let mut set = config::read_rules(&DiskFiles, &files, &config.declared_tags());
+            crate::render::check_annotations(&mut set);
+            found.diagnostics.extend(set.found);
+            found.broken.extend(set.broken);
+            found.files = files;
+            Settings { config, rules: set.rules }
         });
-        Loaded { settings, diagnostics }
+        Loaded { settings, found }
     }
 }
 

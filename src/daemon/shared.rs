@@ -208,7 +208,7 @@ impl web::Backend for Shared {
         }
     }
 
-    async fn reload(&self) -> Result<String, String> {
+    async fn reload(self: Arc<Self>) -> Result<String, String> {
         super::reload::reload(self).await
     }
 

@@ -74,3 +74,16 @@ pub enum AttemptResult {
         reason: String,
     },
 }
+
+impl AttemptResult {
+    /// The name as in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered { .. } => "delivered",
+            Self::Transient { .. } => "transient",
+            Self::Partial { .. } => "partial",
+            Self::BadMessage { .. } => "bad_message",
+            Self::BadTarget { .. } => "bad_target",
+        }
+    }
+}

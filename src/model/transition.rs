@@ -50,6 +50,9 @@ impl State {
 /// How the reason of a resolve begins that no number has brought about: nobody knows whether the trouble is over.
 pub const WITHDRAWN: &str = "its rule was removed or changed";
 
+/// The condition of the alert about spiked's own configuration: it is about a file, and has no series.
+pub const CONFIGURATION: &str = "configuration";
+
 /// How the reason of a `release` alert's resolve ends: its release fails no more than those beside it …
 pub const NO_WORSE: &str = "it fails no more often than the other releases in the same minutes";
 /// … or has no traffic any more (rolled back, replaced) …

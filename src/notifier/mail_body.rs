@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::model::transition::CONFIGURATION;
 use crate::model::{AlertView, Notification, Transition};
 use crate::render::story::is_business;
 use crate::render::{Audience, Phrase, Span, Story, chart, numbers};
@@ -121,6 +122,9 @@ fn alt(story: &Story, audience: &Audience, lead: &AlertView) -> String {
 fn advice(lead: &AlertView, story: &Story) -> (String, Vec<String>) {
     let absent = lead.firing.condition == "absent";
     let lines: &[&str] = match (story.over, absent) {
+        _ if lead.firing.condition == CONFIGURATION => {
+            &["Your site and your figures are as they were: only a change of the alerts' settings was held back."]
+        }
         (false, true) => &[
             "It may be that only the counting is down while sales go on. Do not change bids on these numbers.",
             "Today's figures will have a gap. It is not your campaigns.",

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::http::{self, Clients};
 use crate::config;
-use crate::model::{AttemptResult, Notification, Timestamp};
+use crate::model::transition::CONFIGURATION;
+use crate::model::{AttemptResult, Notification, Timestamp, Transition};
 use crate::render::foreign::cut;
 use crate::render::{Audience, Story, foreign};
 
@@ -36,7 +37,7 @@ pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value
         "source": cut(&source, 200),
         "severity": notification.severity.word(),
         "timestamp": transition.began.to_string(),
-        "class": transition.finding.metric.as_str().replace('_', "-"),
+        "class": class(transition),
     });
     for (name, value) in [("component", component), ("group", label("site"))] {
         if !value.is_empty() {
@@ -56,6 +57,14 @@ pub fn payload(notification: &Notification, story: &Story, plain: bool) -> Value
         payload.remove("custom_details");
     }
     event
+}
+
+/// What kind of trouble it is.
+fn class(transition: &Transition) -> String {
+    if transition.condition == CONFIGURATION {
+        return CONFIGURATION.to_owned();
+    }
+    transition.finding.metric.as_str().replace('_', "-")
 }
 
 /// The same for all messages of an episode; one too long is replaced by its hash.

@@ -4,6 +4,7 @@
 //! Text from outside passes [`foreign`] before it goes into a sentence; escaping belongs to the channel.
 
 pub mod chart;
+mod configuration;
 pub mod foreign;
 pub mod numbers;
 pub mod phrase;

@@ -85,7 +85,8 @@ pub fn tell(notification: &Notification, audience: &Audience) -> Story {
         line: cut(&line(&facts, over, total), LINE_CHARS),
         fact,
         who: if over { None } else { facts.who() },
-        note: Some(cut(notes.get("description"), NOTE_CHARS)).filter(|note| !note.is_empty() && !facts.business()),
+        note: Some(cut(notes.get("description"), NOTE_CHARS))
+            .filter(|note| !note.is_empty() && !facts.business() && facts.kind() != Kind::Configuration),
         others: others(notification, audience),
         rows: rows(notification, &facts, over),
         late: notification.late_since.map(|since| format!("Told late: this should have come at {}.", facts.time(since))),
@@ -154,6 +155,7 @@ fn title(facts: &Facts, over: bool, total: usize, site: &str) -> String {
         (Kind::Rate, true) if failing => format!("Over: {place} was failing"),
         (Kind::Rate, false) => format!("More errors than usual {}", facts.at_place()),
         (Kind::Rate, true) => format!("Over: more errors than usual {}", facts.at_place()),
+        (Kind::Configuration, true) => format!("Mended: {}", facts.file_name()),
         (Kind::Absent, true) => format!("Over: {} are back {}", facts.things(), facts.at_place()),
         (Kind::New, false) => new_error(facts),
         (Kind::Release, true) if facts.is_only_unwatched() => {
@@ -161,7 +163,7 @@ fn title(facts: &Facts, over: bool, total: usize, site: &str) -> String {
         }
         (_, true) => format!("Over: {}", stem(facts, total)),
         (Kind::Release, false) => release_title(facts),
-        (Kind::Absent | Kind::Fewer, false) => stem(facts, total),
+        (Kind::Absent | Kind::Fewer | Kind::Configuration, false) => stem(facts, total),
         (Kind::Count, false) => format!("{} {}", capital(&facts.measure().0), facts.at_place()),
     }
 }
@@ -183,6 +185,7 @@ fn stem(facts: &Facts, total: usize) -> String {
     let at = facts.at_place();
     match facts.kind() {
         _ if total > 5 => format!("Many alerts on {}", facts.label("site")),
+        Kind::Configuration => format!("Configuration has a mistake: {}", facts.file_name()),
         Kind::Rate => format!("Errors {at}"),
         Kind::Release => format!("Errors of {} {at}", facts.release()),
         Kind::New => new_error(facts),
@@ -193,6 +196,9 @@ fn stem(facts: &Facts, total: usize) -> String {
 }
 
 fn line(facts: &Facts, over: bool, total: usize) -> String {
+    if facts.kind() == Kind::Configuration && !over {
+        return facts.configuration_line();
+    }
     let (site, place) = (facts.label("site"), facts.place());
     let on = if site.is_empty() || place == site { String::new() } else { format!(" on {site}") };
     let place = format!("{}{on}", capital(&place));

@@ -10,9 +10,8 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
 use super::numbers;
-use crate::config::{Diagnostic, Level};
+use crate::config::{Broken, Diagnostic, RuleSet};
 use crate::model::{AlertView, Notification};
-use crate::rule::Rule;
 
 /// Steps a template may take.
 const FUEL: u64 = 20_000;
@@ -99,26 +98,22 @@ fn environment() -> &'static Environment<'static> {
     })
 }
 
-/// Checks the annotations of rules: the mistakes, each at the line of its rule.
-pub fn check_annotations(rules: &[Rule]) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for rule in rules {
-        for (name, text) in rule.annotations.iter() {
-            if let Err((_, message)) = check_template(text) {
-                found.push(Diagnostic {
-                    file: rule.place.file.clone(),
-                    line: rule.place.line,
-                    column: 1,
-                    level: Level::Error,
-                    message: format!("annotation `{name}` of `{}`: {message}", rule.alert),
-                    hint: Some("docs/rules.md lists the names that annotations may use".to_owned()),
-                    span_len: 0,
-                    excerpt: String::new(),
-                });
-            }
-        }
+/// Checks the annotations of all rules, those with other mistakes too. A rule with a bad template is a broken rule.
+pub fn check_annotations(set: &mut RuleSet) {
+    for template in std::mem::take(&mut set.templates) {
+        let Err((_, message)) = check_template(&template.text) else { continue };
+        let of = template.alert.as_ref().map(|alert| format!(" of `{alert}`")).unwrap_or_default();
+        let file = template.at.file.clone();
+        set.found.push(Diagnostic {
+            message: format!("annotation `{}`{of}: {message}", template.name),
+            hint: Some("docs/rules.md lists the names that annotations may use".to_owned()),
+            ..template.at
+        });
+        // One in `defaults:` is in every rule of its file.
+        set.rules.retain(|rule| rule.place.file != file || template.alert.as_ref().is_some_and(|alert| *alert != rule.alert));
+        set.broken.push(Broken { file, alert: template.alert });
     }
-    found
+    set.found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
 }
 
 /// Compiles a template and looks up the names it uses. The error is the line in the template and what to do.

@@ -10,6 +10,7 @@ use super::numbers::{self, count, people, percent, rate, thousands};
 use super::phrase::Phrase;
 use crate::config::View;
 use crate::model::limits::SLICE_NAMED_SESSIONS_MIN;
+use crate::model::transition::CONFIGURATION;
 use crate::model::{AlertView, Finding, Metric, Timestamp, Transition};
 
 /// Who reads, by which clock, and where links lead.
@@ -38,6 +39,8 @@ pub(super) enum Kind {
     Absent,
     /// A release fails more often than those beside it.
     Release,
+    /// A file of spiked's own configuration has a mistake.
+    Configuration,
 }
 
 /// One alert, ready to be spoken of.
@@ -74,6 +77,7 @@ impl<'a> Facts<'a> {
             "absent" | "heartbeat" => Kind::Absent,
             "drop" => Kind::Fewer,
             "release" => Kind::Release,
+            CONFIGURATION => Kind::Configuration,
             _ => match self.finding().metric {
                 Metric::ErrorRate | Metric::SessionErrorRate => Kind::Rate,
                 Metric::Conversion => Kind::Fewer,
@@ -84,6 +88,9 @@ impl<'a> Facts<'a> {
 
     /// `payment step of checkout`, `/cart`, `shop`.
     pub(super) fn place(&self) -> String {
+        if self.kind() == Kind::Configuration {
+            return self.file_name();
+        }
         let (step, page, site) = (self.label("step"), self.label("page"), self.label("site"));
         match (&self.finding().funnel, step.is_empty(), page.is_empty()) {
             (Some(place), false, _) => format!("{step} step of {}", foreign::name(&place.funnel)),
@@ -101,6 +108,9 @@ impl<'a> Facts<'a> {
 
     /// `shop › checkout › payment`, the environment where it is not production, and the place in the funnel.
     pub(super) fn path(&self) -> Phrase {
+        if self.kind() == Kind::Configuration {
+            return Phrase::new().code(self.file());
+        }
         let funnel = self.finding().funnel.as_ref();
         let names = [self.label("site"), funnel.map(|f| foreign::name(&f.funnel)).unwrap_or_default(), self.label("step")];
         let mut path: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
@@ -168,6 +178,7 @@ impl<'a> Facts<'a> {
         match self.kind() {
             Kind::Rate => self.failing_share(),
             Kind::Release => self.release_measure(),
+            Kind::Configuration => (count(f.errors, "mistake", "mistakes"), None),
             Kind::New => {
                 let times = if f.errors > 0 { count(f.errors, "time", "times") } else { "for the first time".into() };
                 (format!("seen {times}"), None)
@@ -228,6 +239,9 @@ impl<'a> Facts<'a> {
 
     /// Section 1 while it goes on: the fact, against the usual, since when.
     pub(super) fn fact(&self) -> Phrase {
+        if self.kind() == Kind::Configuration {
+            return self.configuration_fact();
+        }
         let (measure, usual) = self.measure();
         let since = self.time(self.firing().began);
         let phrase = Phrase::new().strong(capital(&measure));
@@ -315,7 +329,7 @@ impl<'a> Facts<'a> {
         let (errors, views, _) = self.totals();
         let (one, many) = self.unit();
         match (self.kind(), errors, views) {
-            (Kind::Absent, ..) | (_, 0, 0) => None,
+            (Kind::Absent | Kind::Configuration, ..) | (_, 0, 0) => None,
             (Kind::Fewer, _, views) => (views > 0).then(|| count(views, one, many)),
             (_, 0, _) => None,
             (_, errors, views) if views >= errors => Some(format!("{} of {}", thousands(errors), count(views, one, many))),
@@ -375,6 +389,9 @@ impl<'a> Facts<'a> {
         if resolved.is_withdrawn() {
             let phrase = Phrase::new().strong(format!("No longer watched since {}", self.time(resolved.at)));
             return Some(phrase.plain(": its rule was removed or changed. Whether it is over is not known."));
+        }
+        if self.kind() == Kind::Configuration {
+            return Some(self.configuration_over(resolved));
         }
         let lasted = numbers::duration(resolved.at.since(self.firing().began));
         let back = match (self.kind(), self.measure().1) {

@@ -3,10 +3,11 @@
 //! No label takes a value from outside the process but `receiver`, which the configuration bounds. Pages, sites, users and
 //! keys never are labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use super::process;
 use crate::model::Outcome;
 
 /// Labels of [`Metrics::ingest_lines`].
@@ -50,8 +52,37 @@ pub struct DeliveryLabels {
     pub receiver: String,
     /// `slack`, `email`, …
     pub channel: String,
-    /// `delivered`, `transient`, `bad_message`, `bad_target` or `cancelled`.
+    /// Why it was sent: `fire`, `update`, `repeat` or `resolve`.
+    pub reason: &'static str,
+    /// How it ended: `delivered`, `superseded`, `folded`, `rerouted`, `given_up` or `undeliverable`.
     pub result: &'static str,
+}
+
+/// Labels of [`Metrics::delivery_attempts`]; bounded by the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// The receiver's name.
+    pub receiver: String,
+    /// `slack`, `email`, …
+    pub channel: String,
+    /// `delivered`, `transient`, `partial`, `bad_message` or `bad_target`.
+    pub result: &'static str,
+}
+
+/// Labels of [`Metrics::targets_stopped`] and [`Metrics::delivery_waiting`]; bounded by the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TargetLabels {
+    /// The receiver's name.
+    pub receiver: String,
+    /// `slack`, `email`, …
+    pub channel: String,
+}
+
+/// Labels of [`Metrics::evidence`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LevelLabel {
+    /// `near` (a tenth of the bar) or `over` (the bar).
+    pub level: &'static str,
 }
 
 /// Labels of [`Metrics::delivery_seconds`].
@@ -79,8 +110,11 @@ pub struct ResultLabel {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    declared: Vec<Declared>,
     /// The same as `ingest_lines`, for those who list it.
     outcomes: Mutex<BTreeMap<(&'static str, Outcome), u64>>,
+    /// Targets that [`targets`](Self::targets) was last told of.
+    known_targets: Mutex<BTreeSet<(String, String)>>,
     /// Lines by source format, outcome and reason; they add up to what came in.
     pub ingest_lines: Family<LineLabels, Counter>,
     /// Bytes of request bodies as sent.
@@ -117,8 +151,26 @@ pub struct Metrics {
     pub store_failures: Counter,
     /// Incidents open now.
     pub desk_incidents: Gauge,
-    /// Attempts to deliver by receiver, channel and result.
+    /// Messages that left the queue, by receiver, channel, reason and how they ended.
     pub deliveries: Family<DeliveryLabels, Counter>,
+    /// Tries to deliver by receiver, channel and the service's answer.
+    pub delivery_attempts: Family<AttemptLabels, Counter>,
+    /// Messages that wait, by receiver and channel.
+    pub delivery_waiting: Family<TargetLabels, Gauge>,
+    /// How long the oldest waiting message has waited.
+    pub delivery_oldest_seconds: Gauge,
+    /// Targets that take nothing until someone repairs them (1).
+    pub targets_stopped: Family<TargetLabels, Gauge>,
+    /// Outgoing signs of life by result.
+    pub heartbeats: Family<ResultLabel, Counter>,
+    /// Times that the evidence behind a spike rule rose to a level.
+    pub evidence: Family<LevelLabel, Counter>,
+    /// Episodes that came again at their time and were held back.
+    pub held_back: Counter,
+    /// Rules in force.
+    pub rules: Gauge,
+    /// Mistakes in the configuration and its rules as they are written now.
+    pub config_mistakes: Gauge,
     /// From the decision to the service's answer, by channel.
     pub delivery_seconds: Family<ChannelLabel, Histogram, fn() -> Histogram>,
     /// Entries that wait, by queue.
@@ -146,16 +198,39 @@ impl Default for Metrics {
     }
 }
 
+/// What there is to know of a metric before it counts anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// As samples are named, without `_bucket`, `_sum` and `_count`.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its HELP text.
+    pub help: String,
+}
+
 /// Registers what it is given and hands it back, so that declaration and field stand on one line.
-struct Declare(Registry);
+struct Declare(Registry, Vec<Declared>);
 
 impl Declare {
+    fn note(&mut self, name: &str, help: &str, metric: &impl Metric) {
+        let kind = match metric.metric_type() {
+            MetricType::Counter => "counter",
+            MetricType::Histogram => "histogram",
+            _ => "gauge",
+        };
+        let name = format!("spiked_{name}{}", if kind == "counter" { "_total" } else { "" });
+        self.1.push(Declared { name, kind, help: help.to_owned() });
+    }
+
     fn plain<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.note(name, help, &metric);
         self.0.register(name, help, metric.clone());
         metric
     }
 
     fn unit<M: Metric + Clone>(&mut self, name: &str, help: &str, unit: Unit, metric: M) -> M {
+        self.note(&format!("{name}_{}", unit.as_str()), help, &metric);
         self.0.register_with_unit(name, help, unit, metric.clone());
         metric
     }
@@ -164,7 +239,7 @@ impl Declare {
 impl Metrics {
     /// All metrics at zero.
     pub fn new() -> Self {
-        let mut d = Declare(Registry::with_prefix("spiked"));
+        let mut d = Declare(Registry::with_prefix("spiked"), Vec::new());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         d.0.register("build", "What is running", version);
         Self {
@@ -195,7 +270,21 @@ impl Metrics {
             checkpoint_offset: d.plain("checkpoint_offset", "The log offset of the last checkpoint", Gauge::default()),
             store_failures: d.plain("store_failures", "Writes of the database that failed", Counter::default()),
             desk_incidents: d.plain("incidents_open", "Incidents open now", Gauge::default()),
-            deliveries: d.plain("deliveries", "Attempts to deliver by receiver, channel and result", Family::default()),
+            deliveries: d.plain("deliveries", "Messages that left the queue, by reason and how they ended", Family::default()),
+            delivery_attempts: d.plain("delivery_attempts", "Tries to deliver, by the service's answer", Family::default()),
+            delivery_waiting: d.plain("delivery_waiting", "Messages that wait to be delivered", Family::default()),
+            delivery_oldest_seconds: d.unit(
+                "delivery_oldest",
+                "Wait of the oldest waiting message",
+                Unit::Seconds,
+                Gauge::default(),
+            ),
+            targets_stopped: d.plain("target_stopped", "Whether a target takes nothing until it is repaired", Family::default()),
+            heartbeats: d.plain("heartbeats", "Outgoing signs of life by result", Family::default()),
+            evidence: d.plain("evidence_rises", "Rises of a spike rule's evidence near or over its bar", Family::default()),
+            held_back: d.plain("recurrences_held_back", "Episodes that came again and were not told again", Counter::default()),
+            rules: d.plain("rules", "Rules in force", Gauge::default()),
+            config_mistakes: d.plain("config_mistakes", "Mistakes in the configuration as it is written now", Gauge::default()),
             delivery_seconds: d.unit(
                 "delivery_latency",
                 "From the decision to the service's answer",
@@ -216,7 +305,9 @@ impl Metrics {
                 Gauge::default(),
             ),
             registry: d.0,
+            declared: d.1,
             outcomes: Mutex::default(),
+            known_targets: Mutex::default(),
         }
     }
 
@@ -241,26 +332,71 @@ impl Metrics {
         self.http_requests.get_or_create(&RequestLabels { path, status }).inc();
     }
 
-    /// Counts one reload at `now` (Unix seconds).
-    pub fn reload(&self, success: bool, now: i64) {
-        let result = if success { "success" } else { "failure" };
+    /// Counts one reload at `now` (Unix seconds). `mistakes` are those that were found; one that failed for another reason has
+    /// at least one.
+    pub fn reload(&self, mistakes: usize, now: i64) {
+        let result = if mistakes == 0 { "success" } else { "failure" };
         self.config_reloads.get_or_create(&ResultLabel { result }).inc();
-        self.config_last_reload_successful.set(i64::from(success));
-        if success {
+        self.configured(mistakes, now);
+    }
+
+    /// Says whether the configuration is in force as it is written.
+    pub fn configured(&self, mistakes: usize, now: i64) {
+        self.config_mistakes.set(mistakes as i64);
+        self.config_last_reload_successful.set(i64::from(mistakes == 0));
+        if mistakes == 0 {
             self.config_last_reload_success_seconds.set(now);
         }
     }
 
-    /// Counts one attempt to deliver.
-    pub fn delivery(&self, receiver: &str, channel: &str, result: &'static str) {
-        let labels = DeliveryLabels { receiver: receiver.to_owned(), channel: channel.to_owned(), result };
+    /// Counts one message that left the queue.
+    pub fn delivery(&self, receiver: &str, channel: &str, reason: &'static str, result: &'static str) {
+        let labels = DeliveryLabels { receiver: receiver.to_owned(), channel: channel.to_owned(), reason, result };
         self.deliveries.get_or_create(&labels).inc();
+    }
+
+    /// Counts one try to deliver.
+    pub fn attempt(&self, receiver: &str, channel: &str, result: &'static str) {
+        let labels = AttemptLabels { receiver: receiver.to_owned(), channel: channel.to_owned(), result };
+        self.delivery_attempts.get_or_create(&labels).inc();
+    }
+
+    /// Says what waits and which targets are stopped; targets that are not named any more are forgotten.
+    pub fn targets(
+        &self,
+        waiting: &BTreeMap<(String, String), u64>,
+        stopped: &BTreeMap<(String, String), bool>,
+        oldest_secs: i64,
+    ) {
+        let labels =
+            |(receiver, channel): &(String, String)| TargetLabels { receiver: receiver.clone(), channel: channel.clone() };
+        for (target, count) in waiting {
+            self.delivery_waiting.get_or_create(&labels(target)).set(*count as i64);
+        }
+        for (target, is_stopped) in stopped {
+            self.targets_stopped.get_or_create(&labels(target)).set(i64::from(*is_stopped));
+        }
+        let mut known = self.known_targets.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.iter().filter(|target| !waiting.contains_key(*target)) {
+            self.delivery_waiting.remove(&labels(gone));
+            self.targets_stopped.remove(&labels(gone));
+        }
+        *known = waiting.keys().cloned().collect();
+        drop(known);
+        self.delivery_oldest_seconds.set(oldest_secs);
+    }
+
+    /// Name, kind and HELP of every metric, in order of declaration.
+    pub fn declared(&self) -> &[Declared] {
+        &self.declared
     }
 
     /// All metrics in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        text::encode_registry(&mut out, &self.registry).expect("writing to a string does not fail");
+        out.push_str(&process::encode());
+        text::encode_eof(&mut out).expect("writing to a string does not fail");
         out
     }
 
@@ -283,8 +419,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.lines("native", Outcome::Invalid(Refusal::Syntax), 2);
         metrics.request("/v1/events", 200);
-        metrics.reload(true, 1_763_700_000);
-        metrics.delivery("web-team", "slack", "delivered");
+        metrics.reload(0, 1_763_700_000);
+        metrics.delivery("web-team", "slack", "fire", "delivered");
         metrics.wal_sync_seconds.observe(0.001);
         let out = metrics.encode();
         for line in [

@@ -2,5 +2,6 @@
 
 pub mod log;
 pub mod metrics;
+mod process;
 
 pub use metrics::Metrics;

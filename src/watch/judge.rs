@@ -50,6 +50,8 @@ pub(super) struct Seen {
     stream: Stream,
     look: Look,
     since: Since,
+    /// Evidence before this look.
+    before: f64,
 }
 
 impl Watch {
@@ -166,11 +168,12 @@ impl Watch {
         }
         group.open_slices(now);
         let detector = group.detector.get_or_insert_with(|| Box::new(Detector::new(secs)));
-        let told = detector.is_firing();
+        let (told, before) = (detector.is_firing(), detector.evidence());
         let look = detector.look(secs, counts, zone, deploy);
-        looks.push(Seen { stream: Stream::Whole, look, since: detector.since() });
+        looks.push(Seen { stream: Stream::Whole, look, since: detector.since(), before });
         // Something that recurs is over, untold: nor are its slices told.
         let untold = look.over.is_some() && !told;
+        self.tally.held_back += u64::from(untold);
         for of_dim in &mut group.slices {
             for slice in &mut of_dim.slices {
                 let counts = slice.pending.take(now);
@@ -178,8 +181,9 @@ impl Watch {
                     detector.forget_evidence();
                 }
                 if let Some(detector) = slice.detector.as_mut().filter(|_| counts.views + counts.units > 0.0) {
-                    let stream = Stream::Slice(of_dim.dim, slice.hash);
-                    looks.push(Seen { stream, look: detector.look(secs, counts, zone, deploy), since: detector.since() });
+                    let (stream, before) = (Stream::Slice(of_dim.dim, slice.hash), detector.evidence());
+                    let look = detector.look(secs, counts, zone, deploy);
+                    looks.push(Seen { stream, look, since: detector.since(), before });
                 }
             }
         }
@@ -213,6 +217,7 @@ impl Watch {
         let echoes = |seen: &Seen| looks[0].look.recurs && rate(seen) <= 2.0 * rate(&looks[0]);
         let mut crossing: Option<&Seen> = None;
         for seen in looks {
+            self.tally.weigh(seen.before, seen.look.evidence, bar_of(seen.stream));
             if let Some(why) = seen.look.over {
                 state.spike.over(seen.stream, why);
             } else if !echoes(seen) && state.spike.consider(spike, seen.stream, &seen.look, seen.since, bar_of(seen.stream)) {

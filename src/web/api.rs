@@ -162,7 +162,7 @@ pub(super) async fn reload<B: Backend>(State(app): Shared<B>, request: Request) 
     if let Some(refused) = app.refusal(&request, true) {
         return refused;
     }
-    match app.backend.reload().await {
+    match Arc::clone(&app.backend).reload().await {
         Ok(said) => plain(StatusCode::OK, said),
         // As Prometheus answers.
         Err(diagnostics) => plain(StatusCode::INTERNAL_SERVER_ERROR, diagnostics),

@@ -225,8 +225,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether events are taken, else why not.
     fn ready(&self) -> Result<(), String>;
 
-    /// Reads the configuration again; what it says, or the diagnostics.
-    fn reload(&self) -> impl Future<Output = Result<String, String>> + Send;
+    /// Reads the configuration again; what it says, or the diagnostics. It goes on when nobody waits for it any more.
+    fn reload(self: Arc<Self>) -> impl Future<Output = Result<String, String>> + Send;
 
     /// What the page shows.
     fn overview(&self) -> impl Future<Output = Overview> + Send;

@@ -143,7 +143,10 @@ async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Sh
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|query| query.0).unwrap_or_default();
             match shape(&query, &body) {
                 Ok(line) => decode(app, &parts.headers, door, &line, "", writer),
-                Err(reason) => Err(DecodeError::Unreadable(reason)),
+                Err(reason) => {
+                    app.backend.metrics().lines(door.as_str(), Outcome::Invalid(Refusal::Field), 1);
+                    Err(DecodeError::Unreadable(reason))
+                }
             }
         }
     };
@@ -183,7 +186,8 @@ async fn keep<B: Backend>(app: &App<B>, door: Door, writer: Writer<'_>, decoded:
     // Lines that were left out or refused alone are counted already.
     let lines = batch.events.iter().filter(|event| !event.companion).count() as u64;
     let turned_away = |reason| app.backend.metrics().lines(door.as_str(), Outcome::Limited(reason), lines);
-    if let Err(after) = writer.take(accepted, app.backend.now()) {
+    // Bad lines cost as much work as good ones.
+    if let Err(after) = writer.take(accepted + rejected.len() as u64, app.backend.now()) {
         turned_away(Refusal::Quota);
         return try_again(StatusCode::TOO_MANY_REQUESTS, "the quota of this key is used up; try again later", after);
     }

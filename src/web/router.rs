@@ -181,7 +181,7 @@ mod tests {
         fn ready(&self) -> Result<(), String> {
             Err("replaying the log".into())
         }
-        async fn reload(&self) -> Result<String, String> {
+        async fn reload(self: Arc<Self>) -> Result<String, String> {
             Err("rules/shop.yaml:3:5: unknown key `spke`".into())
         }
         async fn overview(&self) -> Overview {

@@ -18,9 +18,11 @@ mod false_alarms;
 mod harness;
 mod kill;
 mod live_is_backtest;
+mod metrics;
 mod overload;
 mod reference;
 mod releases;
+mod reload;
 mod scenarios;
 #[path = "../sim/mod.rs"]
 #[allow(dead_code, reason = "the bench needs more of it")]

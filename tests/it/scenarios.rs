@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spiked::config::check::{load_rules_for, parse_str};
 use spiked::config::{Config, Site};
+use spiked::config::{load_rules_for, parse_str};
 use spiked::ingest::native::{Reader, Report};
 use spiked::ingest::{ArrivalClock, Door, Salts, Scratch};
 use spiked::model::{Batch, State, Timestamp, Transition, parse_duration};

@@ -166,7 +166,7 @@ fn every_page_of_the_book_is_in_its_index() {
 #[test]
 fn every_metric_is_in_the_manual() {
     let metrics = std::fs::read_to_string(root().join("src/telemetry/metrics.rs")).unwrap();
-    let manual = std::fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let manual = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
     let mut names: Vec<&str> = Vec::new();
     for start in ["d.plain(", "d.unit(", "d.0.register("] {
         names.extend(metrics.split(start).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()));
@@ -174,5 +174,5 @@ fn every_metric_is_in_the_manual() {
     assert!(names.len() > 10, "metrics are declared in another way than this test knows: {names:?}");
     let found: Vec<String> =
         names.into_iter().filter(|name| !manual.contains(&format!("`spiked_{name}"))).map(str::to_owned).collect();
-    none("metrics that docs/operating.md does not mention", &found);
+    none("metrics that docs/metrics.md does not mention", &found);
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::cli::run::{init_log, runtime, serve};
 use crate::cli::say;
-use crate::daemon::{Options, Origin, Settings, clock};
+use crate::daemon::{Found, Options, Origin, Settings, clock};
 
 use super::script::Script;
 use super::shop::Shop;
@@ -54,7 +54,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
                 say(&format!("the shop has stopped: {error:#}"));
             }
         };
-        serve(Options { origin, settings, history: vec![history] }, live).await
+        serve(Options { origin, settings, found: Found::default(), history: vec![history] }, live).await
     })
 }
 

@@ -220,6 +220,11 @@ impl Detector {
         }
     }
 
+    /// Evidence as of the last look.
+    pub const fn evidence(&self) -> f64 {
+        self.total
+    }
+
     /// A rule fires on this stream: the baseline is frozen from here on.
     pub fn fire(&mut self, now: f64) {
         match &mut self.firing {
