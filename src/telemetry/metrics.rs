@@ -260,11 +260,7 @@ impl Metrics {
             wal_written_bytes: d.unit("wal_written", "Written to the log", Unit::Bytes, Counter::default()),
             wal_sync_seconds: d.unit("wal_sync", "Time of one sync of the log", Unit::Seconds, Histogram::new(SECONDS)),
             wal_failures: d.plain("wal_failures", "Writes or syncs of the log that failed", Counter::default()),
-            wal_lost_entries: d.plain(
-                "wal_lost_entries",
-                "Entries of the log that could not be read at the start",
-                Counter::default(),
-            ),
+            wal_lost_entries: d.plain("wal_lost_entries", "Entries of the log lost to damage", Counter::default()),
             wal_next_offset: d.plain("wal_next_offset", "The offset that the next entry of the log gets", Gauge::default()),
             checkpoints: d.plain("checkpoints", "Checkpoints by result", Family::default()),
             checkpoint_offset: d.plain("checkpoint_offset", "The log offset of the last checkpoint", Gauge::default()),
@@ -430,7 +426,7 @@ mod tests {
             "# UNIT spiked_wal_sync_seconds seconds",
             "spiked_wal_sync_seconds_count 1",
             concat!("spiked_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
-            r#"spiked_deliveries_total{receiver="web-team",channel="slack",result="delivered"} 1"#,
+            r#"spiked_deliveries_total{receiver="web-team",channel="slack",reason="fire",result="delivered"} 1"#,
             "# EOF",
         ] {
             assert!(out.lines().any(|found| found == line), "{line} is missing in\n{out}");

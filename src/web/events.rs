@@ -143,10 +143,7 @@ async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Sh
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|query| query.0).unwrap_or_default();
             match shape(&query, &body) {
                 Ok(line) => decode(app, &parts.headers, door, &line, "", writer),
-                Err(reason) => {
-                    app.backend.metrics().lines(door.as_str(), Outcome::Invalid(Refusal::Field), 1);
-                    Err(DecodeError::Unreadable(reason))
-                }
+                Err(reason) => Err(DecodeError::Unreadable(reason)),
             }
         }
     };
