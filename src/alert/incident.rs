@@ -136,7 +136,7 @@ impl Incident {
 
     /// As a part of a notification.
     pub fn view(&self) -> AlertView {
-        AlertView { firing: self.firing.clone(), resolved: self.resolved.clone() }
+        AlertView { incident: self.name(), firing: self.firing.clone(), resolved: self.resolved.clone() }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod backtest;
 pub mod check;
 pub mod decode;
 pub mod demo;
+pub mod incident;
 pub mod init;
 pub mod run;
 pub mod schema;
@@ -39,6 +40,8 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     /// Show what a body or log becomes: native events as NDJSON
     Decode(decode::DecodeArgs),
+    /// See, acknowledge or resolve the incidents of a running daemon
+    Incident(incident::IncidentArgs),
     /// Print the JSON Schema of rule files, the configuration or events, for editors
     Schema(schema::SchemaArgs),
     /// Write a first configuration with rules into a folder
@@ -72,6 +75,7 @@ pub fn run_command(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Check(args) => Ok(check::run(&check::CheckArgs { color, ..args }, &DiskFiles, &mut io::stdout().lock())),
         Command::Backtest(args) => backtest::run(&args, &mut io::stdout().lock()),
         Command::Decode(args) => decode::run(&args, &mut io::stdout().lock()),
+        Command::Incident(args) => incident::run(&args, &mut io::stdout().lock()),
         Command::Schema(args) => Ok(schema::run(&args, &mut io::stdout().lock())),
         Command::Init(args) => init::run(&args),
         Command::Completions { shell } => {

@@ -39,6 +39,8 @@ pub const CONFIG: [&str; 24] = [
 pub const LIMITS: [&str; 6] = ["series_per_site", "body_bytes", "line_bytes", "inflated_bytes", "queue_entries", "queue_bytes"];
 /// Keys of `privacy:`.
 pub const PRIVACY: [&str; 1] = ["sample_messages"];
+/// Fewest characters of an admin token that nobody guesses.
+const TOKEN_CHARS_MIN: usize = 16;
 /// Keys of `heartbeat:`.
 pub const HEARTBEAT: [&str; 3] = ["url", "url_file", "every"];
 
@@ -185,9 +187,32 @@ fn basics(check: &mut Check<'_>, map: &Map<'_>, config: &mut Config) {
             );
         }
     }
+    tokens(check, map, config);
     if let Some(node) = map.get("lateness") {
         config.lateness = check.duration(node, "`lateness`");
     }
+}
+
+/// What an attacker would try first.
+fn tokens(check: &mut Check<'_>, map: &Map<'_>, config: &Config) {
+    let said = map.get("admin_token").or_else(|| map.get("admin_token_file"));
+    match (&config.admin_token, said, map.get("external_url")) {
+        (Some(token), Some(node), _) if token.expose().chars().count() < TOKEN_CHARS_MIN => {
+            let hint = Some("make one with `openssl rand -hex 32`".to_owned());
+            let message = format!("the admin token has fewer than {TOKEN_CHARS_MIN} characters and can be guessed");
+            check.say(Level::Warning, node.place, message, hint);
+        }
+        (None, None, Some(node)) if !is_loopback_url(&config.external_url) => {
+            let message = "behind a proxy everybody may look like this machine, which needs no admin token";
+            check.say(Level::Warning, node.place, message, Some("add `admin_token_file`".to_owned()));
+        }
+        _ => {}
+    }
+}
+
+fn is_loopback_url(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    is_loopback(&if host.contains(':') { host.to_owned() } else { format!("{host}:80") })
 }
 
 fn listen(check: &mut Check<'_>, node: &Node) -> String {

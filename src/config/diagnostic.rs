@@ -120,18 +120,50 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
+/// A key and its value, or a list of ingest keys.
+static PAIRS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r#"(?:\b(?:key|credentials|bearer_token|admin_token)|password|secret|token|routing_key|service_key|api_url|url|_sid|_credentials)["']?\s*:\s*"#,
-        r#"(?P<value>\$\{[^}]*\}|"[^"]*"?|'[^']*'?|[^\s,}\]\[{"']+)|\bkeys\s*:\s*\[(?P<list>[^\]{]*)"#,
+        r#"\bkeys\s*:\s*\[(?P<list>[^\]{]*)|(?P<key>[A-Za-z_]+)["']?\s*:\s*"#,
+        r#"(?P<value>\$\{[^}]*\}|"[^"]*"?|'[^']*'?|[^\s,}\]\[{"']+)"#,
     ))
     .expect("the pattern is fixed")
 });
 
+/// Keys that hold a secret …
+const SECRET_KEYS: [&str; 13] = [
+    "key",
+    "credentials",
+    "bearer_token",
+    "admin_token",
+    "token",
+    "password",
+    "secret",
+    "signing_secret",
+    "routing_key",
+    "service_key",
+    "api_url",
+    "url",
+    "auth_password",
+];
+/// … as do all that end so.
+const SECRET_ENDINGS: [&str; 9] =
+    ["password", "secret", "token", "routing_key", "service_key", "api_url", "url", "_sid", "_credentials"];
+
+/// A slip of the finger in a key must not print what stands behind it.
+fn is_secret(key: &str) -> bool {
+    if key.ends_with("_file") {
+        return false;
+    }
+    SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending)) || nearest(key, SECRET_KEYS).is_some()
+}
+
 /// The line with the values of secret keys masked, character for character. References like `${VAR}` stay.
 pub(super) fn masked(line: &str) -> String {
     let mut out = line.to_owned();
-    for found in SECRETS.captures_iter(line) {
+    for found in PAIRS.captures_iter(line) {
+        if found.name("key").is_some_and(|key| !is_secret(key.as_str())) {
+            continue;
+        }
         let Some(value) = found.name("value").or_else(|| found.name("list")) else { continue };
         let bare = value.as_str().trim_matches(['"', '\'']);
         if bare.starts_with("${") || bare == "null" || bare == "~" {
@@ -199,6 +231,10 @@ mod tests {
         assert_eq!(masked("{token: ${A}, url: ${B:-x}}"), "{token: ${A}, url: ${B:-x}}");
         assert_eq!(masked("keys: [abc, d]"), "keys: [***, *]");
         assert_eq!(masked("monkey: see"), "monkey: see");
+        assert_eq!(
+            masked("{routing_kee: abc, pasword: \"x y\", kind: sever}"),
+            "{routing_kee: ***, pasword: \"* *\", kind: sever}"
+        );
     }
 
     #[test]

@@ -136,6 +136,10 @@ impl web::Backend for Shared {
         self.live().settings.config.limits.body_bytes
     }
 
+    fn is_behind_tls(&self) -> bool {
+        self.live().settings.config.external_url.starts_with("https://")
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -36,6 +36,9 @@ impl Reason {
 /// One alert inside a notification: its newest transition, and when it began and ended to fire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertView {
+    /// The incident's name for people: `SPK-12`. Empty in what was stored before it was kept.
+    #[serde(default)]
+    pub incident: String,
     /// The newest `firing` transition of the alert (a resolved alert keeps the numbers it fired with).
     pub firing: Transition,
     /// When it was resolved, where it was.

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use super::http::{self, Clients};
 use crate::config;
 use crate::model::{AlertView, AttemptResult, Labels, Notification, Reason, State, Timestamp};
-use crate::render::story::{annotations, link};
+use crate::render::story::{alert_link, annotations};
 use crate::render::{Audience, Story, tell};
 
 /// Alertmanager's zero time: the alert has not ended.
@@ -75,7 +75,8 @@ fn alert_json(notification: &Notification, alert: &AlertView, audience: &Audienc
         "annotations": notes(notification, alert, audience),
         "startsAt": transition.at.to_string(),
         "endsAt": if alert.state() == State::Resolved { ended.as_deref().unwrap_or(NOT_ENDED) } else { NOT_ENDED },
-        "generatorURL": link(notification, audience),
+        "generatorURL": alert_link(notification, alert, audience),
+        "incident": alert.incident,
         "fingerprint": format!("{:016x}", transition.key()),
         "slice": transition.slice,
         "began": transition.began.to_string(),
@@ -150,5 +151,19 @@ mod tests {
         let id = message_id(&crate::render::sample::fire());
         assert_eq!(id, message_id(&crate::render::sample::fire()));
         assert!(id.starts_with("msg_SPK-1432_1_") && !id.contains('.'), "{id}");
+    }
+
+    #[test]
+    fn each_alert_links_to_its_own_incident() {
+        let notification = crate::render::sample::easing(2, 1);
+        let audience = Audience {
+            view: crate::config::View::Technical,
+            time_zone: chrono_tz::UTC,
+            external_url: "https://spiked.shop.example",
+        };
+        let body = payload(&notification, &tell(&notification, &audience), &audience, 0);
+        let links: Vec<&str> = body["alerts"].as_array().unwrap().iter().map(|a| a["generatorURL"].as_str().unwrap()).collect();
+        let expected = ["SPK-1432", "SPK-1433", "SPK-1434"].map(|name| format!("https://spiked.shop.example/#{name}"));
+        assert_eq!(links, expected);
     }
 }

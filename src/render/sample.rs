@@ -94,7 +94,7 @@ pub fn fire() -> Notification {
         group_key: "{}:{site=\"shop\"}".into(),
         group_labels: Labels::new().with("site", "shop"),
         severity: Severity::P1,
-        alerts: vec![AlertView { firing: transition(), resolved: None }],
+        alerts: vec![AlertView { incident: "SPK-1432".into(), firing: transition(), resolved: None }],
         truncated: 0,
         late_since: None,
         next_by: Some(at("11:09")),
@@ -112,9 +112,27 @@ pub fn update() -> Notification {
         sequence: 2,
         reason: Reason::Update,
         at: at("07:14"),
-        alerts: vec![AlertView { firing: transition(), resolved: None }, AlertView { firing: second, resolved: None }],
+        alerts: vec![
+            AlertView { incident: "SPK-1432".into(), firing: transition(), resolved: None },
+            AlertView { incident: "SPK-1433".into(), firing: second, resolved: None },
+        ],
         ..fire()
     }
+}
+
+/// A storm that eases: `firing` alerts go on, `over` have ended.
+pub fn easing(firing: usize, over: usize) -> Notification {
+    let alert = |number: usize| {
+        let mut transition = transition();
+        for labels in [&mut transition.group, &mut transition.labels] {
+            labels.set("step", "");
+            labels.set("page", format!("/page-{number}"));
+        }
+        let mut end = transition.clone();
+        (end.state, end.at) = (State::Resolved, at("07:20"));
+        AlertView { incident: format!("SPK-{}", 1431 + number), firing: transition, resolved: (number > firing).then_some(end) }
+    };
+    Notification { alerts: (1..=firing + over).map(alert).collect(), ..update() }
 }
 
 /// It is over.
@@ -130,7 +148,7 @@ pub fn resolve() -> Notification {
         sequence: 3,
         reason: Reason::Resolve,
         at: at("07:31"),
-        alerts: vec![AlertView { firing: transition(), resolved: Some(end) }],
+        alerts: vec![AlertView { incident: "SPK-1432".into(), firing: transition(), resolved: Some(end) }],
         next_by: None,
         ..fire()
     }

@@ -65,8 +65,10 @@ pub struct Story {
 pub fn tell(notification: &Notification, audience: &Audience) -> Story {
     let facts = Facts { alert: notification.lead(), audience, now: notification.at };
     let over = notification.state() == State::Resolved;
+    let ended = if over { 0 } else { ended(notification).count() };
     let (notes, template_errors) = annotations(notification);
-    let total = notification.alerts.len() + notification.truncated;
+    // What is over counts no more while the rest goes on.
+    let total = notification.alerts.len() + notification.truncated - ended;
     let own_title = notes.get("summary").to_string();
     let title = if !own_title.is_empty() && !facts.business() {
         if over { format!("Over: {own_title}") } else { own_title }
@@ -81,8 +83,8 @@ pub fn tell(notification: &Notification, audience: &Audience) -> Story {
         over,
         symbol: symbol(over, notification.severity),
         title: cut(&title, TITLE_CHARS),
-        stem: cut(&stem(&facts, total), TITLE_CHARS),
-        line: cut(&line(&facts, over, total), LINE_CHARS),
+        stem: cut(&stem(&facts, total + ended), TITLE_CHARS),
+        line: cut(&line(&facts, over, total, ended), LINE_CHARS),
         fact,
         who: if over { None } else { facts.who() },
         note: Some(cut(notes.get("description"), NOTE_CHARS))
@@ -100,6 +102,12 @@ pub fn tell(notification: &Notification, audience: &Audience) -> Story {
 /// The incident's place on the page that spiked serves.
 pub fn link(notification: &Notification, audience: &Audience) -> String {
     format!("{}/#{}", audience.external_url.trim_end_matches('/'), notification.incident)
+}
+
+/// The place of one alert's own incident: in a storm each has another.
+pub fn alert_link(notification: &Notification, alert: &AlertView, audience: &Audience) -> String {
+    let incident = if alert.incident.is_empty() { &notification.incident } else { &alert.incident };
+    format!("{}/#{incident}", audience.external_url.trim_end_matches('/'))
 }
 
 fn is_web_url(url: &str) -> bool {
@@ -195,7 +203,7 @@ fn stem(facts: &Facts, total: usize) -> String {
     }
 }
 
-fn line(facts: &Facts, over: bool, total: usize) -> String {
+fn line(facts: &Facts, over: bool, total: usize, ended: usize) -> String {
     if facts.kind() == Kind::Configuration && !over {
         return facts.configuration_line();
     }
@@ -212,7 +220,12 @@ fn line(facts: &Facts, over: bool, total: usize) -> String {
     let usual = usual.map(|usual| format!(", usually {usual}")).unwrap_or_default();
     let who = facts.who_short().map(|who| format!(" {}.", capital(&who))).unwrap_or_default();
     let owner = facts.owner().map_or_else(|| " Owner: nobody yet".to_string(), |owner| format!(" Owner: {owner}"));
-    let more = if total > 1 { format!(" And {}.", count(total as u64 - 1, "alert more", "alerts more")) } else { String::new() };
+    let more = match (total - 1, ended) {
+        (0, 0) => String::new(),
+        (0, ended) => format!(" {}.", are_over(ended)),
+        (more, 0) => format!(" And {}.", count(more as u64, "alert more", "alerts more")),
+        (more, ended) => format!(" And {}, {ended} over.", count(more as u64, "alert more", "alerts more")),
+    };
     match facts.kind() {
         Kind::New => format!("{}{on}, {measure}.{who}{more}{owner}", new_error(facts)),
         Kind::Release => {
@@ -228,11 +241,27 @@ fn lower(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
+/// Alerts that are over while others of the notification go on.
+fn ended(notification: &Notification) -> impl Iterator<Item = &AlertView> {
+    notification.alerts.iter().filter(|alert| alert.resolved.is_some())
+}
+
+/// `1 is over`, `3 are over`.
+fn are_over(ended: usize) -> String {
+    count(ended as u64, "is over", "are over")
+}
+
 /// The first section while it goes on, begun by why it is told.
 fn lead_in(notification: &Notification, facts: &Facts) -> Phrase {
     let began = facts.firing().began;
     let start = match notification.reason {
-        Reason::Update => "News: ".to_string(),
+        Reason::Update => match ended(notification).count() {
+            0 => "News: ".to_string(),
+            ended => {
+                let all = notification.alerts.len() + notification.truncated;
+                format!("News: {} of {all} alerts {} over. ", ended, if ended == 1 { "is" } else { "are" })
+            }
+        },
         Reason::Repeat => format!("Still going on after {}: ", numbers::duration(notification.at.since(began))),
         Reason::Fire | Reason::Resolve => return facts.fact(),
     };
@@ -241,12 +270,24 @@ fn lead_in(notification: &Notification, facts: &Facts) -> Phrase {
     phrase
 }
 
+/// The worst of those that go on, then those that are over: an end inside of a storm is news, too.
 fn others(notification: &Notification, audience: &Audience) -> Vec<Phrase> {
-    let rest = notification.alerts.iter().skip(1);
-    let mut named: Vec<Phrase> = rest.take(OTHERS_NAMED).map(|alert| other(notification, alert, audience)).collect();
-    let unnamed = (notification.alerts.len() + notification.truncated).saturating_sub(1 + named.len());
+    let is_over = notification.state() == State::Resolved;
+    let rest = || notification.alerts.iter().skip(1).filter(|alert| is_over || alert.resolved.is_none());
+    let mut named: Vec<Phrase> = rest().take(OTHERS_NAMED).map(|alert| other(notification, alert, audience)).collect();
+    let unnamed = (rest().count() + notification.truncated).saturating_sub(named.len());
     if unnamed > 0 {
         named.push(format!("and {} more", numbers::thousands(unnamed as u64)).into());
+    }
+    if is_over {
+        return named;
+    }
+    let mut over: Vec<&AlertView> = ended(notification).collect();
+    over.sort_by_key(|alert| std::cmp::Reverse(alert.resolved.as_ref().map(|resolved| resolved.at)));
+    named.extend(over.iter().take(OTHERS_NAMED).map(|alert| other(notification, alert, audience)));
+    if over.len() > OTHERS_NAMED {
+        let more = (over.len() - OTHERS_NAMED) as u64;
+        named.push(format!("and {}", count(more, "more is over", "more are over")).into());
     }
     named
 }
@@ -304,4 +345,27 @@ fn context(notification: &Notification, facts: &Facts) -> String {
 /// Whether this audience reads plain words only.
 pub const fn is_business(audience: &Audience) -> bool {
     matches!(audience.view, View::Business)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn an_end_inside_of_a_storm_is_said() {
+        let audience = Audience { view: View::Technical, time_zone: chrono_tz::UTC, external_url: "" };
+        let said = |firing, over| {
+            let story = tell(&sample::easing(firing, over), &audience);
+            (story.title, story.line, story.fact.text(), story.others.iter().map(Phrase::text).collect::<Vec<_>>())
+        };
+        let (_, line, fact, others) = said(2, 1);
+        assert!(line.contains("And 1 alert more, 1 over."), "{line}");
+        assert!(fact.starts_with("News: 1 of 3 alerts is over. "), "{fact}");
+        assert_eq!(others, ["/page-2: 12 in 100 views have an error (usually about 1 in 100)", "/page-3: over since 07:20"]);
+        let (title, _, fact, others) = said(6, 5);
+        assert_eq!(title, "6 alerts at once on shop");
+        assert!(fact.starts_with("News: 5 of 11 alerts are over. "), "{fact}");
+        assert_eq!((others.len(), others[3].as_str(), others[7].as_str()), (8, "and 2 more", "and 2 more are over"));
+    }
 }

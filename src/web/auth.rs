@@ -2,7 +2,8 @@
 //!
 //! Keys select a site and may only write; browser keys are public, so they count only from listed origins. The admin token
 //! opens everything else. Without a token that is open to this machine alone: to connections from loopback that came through
-//! no proxy and whose `Host` is this machine's own, since a page elsewhere can make a browser on this machine ask for it.
+//! no proxy and whose `Host` is this machine's own, since a page elsewhere can make a browser on this machine ask for it. A proxy
+//! that hides well is not told from this machine: who puts one in front sets a token, and `spiked check` says so.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -30,6 +31,8 @@ pub struct Seen<'a> {
     pub headers: &'a HeaderMap,
     /// Address as sent.
     pub uri: &'a Uri,
+    /// Whether it speaks HTTP/1.0: of what is in use, only proxies do.
+    pub is_old: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -253,7 +256,8 @@ impl Access {
     /// Whether this request may read, and change if `changes`.
     pub fn admin(&self, seen: &Seen<'_>, changes: bool) -> Result<(), Refused> {
         let Some(token) = &self.admin else {
-            if !seen.is_local() {
+            // A proxy on this machine with nothing configured shows neither itself nor whom it speaks for, but its old protocol.
+            if !seen.is_local() || seen.is_old {
                 return Err(Refused::LocalOnly);
             }
             return if changes && seen.is_cross_site() { Err(Refused::CrossSite) } else { Ok(()) };
@@ -331,7 +335,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        ask(&Seen { peer: Some(peer.parse().unwrap()), headers: &map, uri: &uri.parse().unwrap() })
+        ask(&Seen { peer: Some(peer.parse().unwrap()), headers: &map, uri: &uri.parse().unwrap(), is_old: false })
     }
 
     #[test]

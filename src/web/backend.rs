@@ -201,6 +201,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Most bytes of a body as sent (`limits.body_bytes`).
     fn body_bytes_max(&self) -> usize;
 
+    /// Whether people reach the page over TLS (`external_url`).
+    fn is_behind_tls(&self) -> bool;
+
     /// Where the doors report to.
     fn metrics(&self) -> &Metrics;
 

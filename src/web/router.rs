@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use axum::routing::{any, get, post};
 use serde_json::json;
 use tower::ServiceExt;
@@ -63,7 +63,7 @@ pub fn router<B: Backend>(backend: Arc<B>) -> Router {
 /// What a request shows of its sender.
 pub(super) fn seen(request: &Request<Body>) -> Seen<'_> {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-    Seen { peer, headers: request.headers(), uri: request.uri() }
+    Seen { peer, headers: request.headers(), uri: request.uri(), is_old: request.version() < Version::HTTP_11 }
 }
 
 /// An answer in JSON.
@@ -134,6 +134,9 @@ mod tests {
         }
         fn body_bytes_max(&self) -> usize {
             200
+        }
+        fn is_behind_tls(&self) -> bool {
+            false
         }
         fn metrics(&self) -> &Metrics {
             &self.metrics

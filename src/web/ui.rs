@@ -68,7 +68,9 @@ pub(super) async fn login<B: Backend>(State(app): Shared<B>, Form(form): Form<Lo
         return login_page(&app, Refused::NoToken, true);
     };
     let mut response = api::see_home();
-    let cookie = format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000");
+    // Behind a proxy with TLS, the cookie never goes over a line without.
+    let secure = if app.backend.is_behind_tls() { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

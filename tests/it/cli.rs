@@ -183,3 +183,35 @@ fn schemas_completions_and_a_first_configuration() {
     place.write("broken.yaml", "listen: 127.0.0.1:0\nsuprise: 1\n");
     check(&run(place.folder(), &["run", "--config", "broken.yaml"], b""), 2, "", "broken.yaml:2:1");
 }
+
+#[test]
+fn incidents_are_seen_acknowledged_and_resolved_from_the_command_line() {
+    use crate::harness::{Place, error, spiked, times, wait_for};
+    let token = "a-token-that-is-long";
+    let place = Place::new(&format!("admin_token: {token}\nsites: {{shop: {{keys: [k]}}}}\n"), crate::daemon::BURST);
+    let daemon = place.start();
+    place.write("token", &format!("{token}\n"));
+    let url = format!("http://{}", daemon.address);
+    let ask = |args: &[&str]| {
+        let mut command = spiked();
+        let out = command.arg("incident").args(args).args(["--url", &url]).current_dir(place.folder()).output().unwrap();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let with_token = |args: &[&str]| ask(&[args, &["--token-file", "token"]].concat());
+    let (code, _, said) = ask(&["list"]);
+    assert!(code == Some(2) && said.contains("401") && !said.contains(token), "{said}");
+    assert_eq!(with_token(&["list"]), (Some(0), String::new(), "nothing fires\n".to_owned()));
+    let sent = daemon.ask("POST", "/v1/events?key=k", &[], times(5, &error("/pay")).join("\n").as_bytes());
+    assert_eq!(sent.status, 200);
+    let listed = wait_for("the incident", || Some(with_token(&["list"]).1).filter(|listed| !listed.is_empty()));
+    assert!(listed.starts_with("SPK-1     firing    P1  ") && listed.contains("Errors in a row"), "{listed}");
+    let (_, shown, _) = with_token(&["ack", "spk-1"]);
+    assert!(shown.contains("acknowledged by admin") && shown.contains("page=/pay"), "{shown}");
+    let (_, json, _) = with_token(&["show", "1", "--json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["acknowledged_by"], "admin");
+    assert_eq!(with_token(&["resolve", "SPK-1"]).0, Some(0));
+    let (code, _, said) = with_token(&["resolve", "SPK-1"]);
+    assert!(code == Some(2) && said.contains("409: SPK-1 is over already"), "{said}");
+    assert!(with_token(&["list", "--all"]).1.contains("resolved"));
+    assert_eq!(with_token(&["show", "SPK-9"]).0, Some(2));
+}

@@ -35,7 +35,7 @@ impl Memory {
         ] {
             memory.env.insert(name.to_owned(), value.to_owned());
         }
-        memory.files.insert("/etc/spiked/admin-token".into(), "admin\n".into());
+        memory.files.insert("/etc/spiked/admin-token".into(), "admin-of-this-shop\n".into());
         memory.files.insert("/run/secrets/backend".into(), "backend\n".into());
         memory.files.insert("/etc/spiked/deadman".into(), "https://deadman.example/x\n".into());
         memory
@@ -210,7 +210,7 @@ fn the_configuration_of_the_manual_is_read() {
     assert_eq!(found, []);
     let config = config.unwrap();
     let shop = &config.sites["shop"];
-    assert_eq!(config.admin_token.as_ref().unwrap().expose(), "admin");
+    assert_eq!(config.admin_token.as_ref().unwrap().expose(), "admin-of-this-shop");
     assert_eq!(config.external_url, "https://spiked.shop.example");
     assert_eq!((shop.keys[0].key.expose(), shop.keys[0].kind, shop.keys[0].quota), ("k0", KeyKind::Browser, Some(5000.0)));
     assert_eq!((shop.keys[1].key.expose(), shop.keys[1].kind), ("backend", KeyKind::Server));
@@ -270,8 +270,10 @@ fn the_commented_defaults_are_the_defaults() {
 
 #[test]
 fn paths_start_from_the_folder_of_the_file() {
-    let mut memory =
-        Memory::with(&[("/srv/spiked.yaml", "rule_files: [rules/*.yaml]\nadmin_token_file: token\n"), ("/srv/token", "x")]);
+    let mut memory = Memory::with(&[
+        ("/srv/spiked.yaml", "rule_files: [rules/*.yaml]\nadmin_token_file: token\n"),
+        ("/srv/token", "x-long-enough-a-token"),
+    ]);
     memory.files.insert("/srv/rules/a.yaml".into(), "rules: [{alert: A, spike: }]".into());
     let (config, found) = load(&memory, Some(Path::new("/srv/spiked.yaml")));
     assert_eq!(found, []);

@@ -24,6 +24,7 @@ mod reference;
 mod releases;
 mod reload;
 mod scenarios;
+mod secrets;
 #[path = "../sim/mod.rs"]
 #[allow(dead_code, reason = "the bench needs more of it")]
 mod sim;
