@@ -432,7 +432,9 @@ mod tests {
             assert!(out.lines().any(|found| found == line), "{line} is missing in\n{out}");
         }
         for help in out.lines().filter(|line| line.starts_with("# HELP")) {
-            let text = help.strip_prefix("# HELP spiked_").and_then(|rest| rest.split_once(' ')).map_or("", |(_, text)| text);
+            // Those of the process have the names that every Prometheus client gives them.
+            let named = help.strip_prefix("# HELP spiked_").or_else(|| help.strip_prefix("# HELP process_"));
+            let text = named.and_then(|rest| rest.split_once(' ')).map_or("", |(_, text)| text);
             assert!(text.len() > 10, "{help}");
         }
     }
