@@ -62,6 +62,8 @@ const HEARD_MIN: f32 = 10.0;
 const SURGE: (i64, f64, f64, f64) = (60, 1.5, 3.0, 4.0);
 /// A difference of two minutes says no more of the noise than six standard deviations, two counts, or twice φ − 1: a cluster.
 const NOISE_MOST: (f64, f64, f64) = (36.0, 4.0, 2.0);
+/// Minutes in which something came, by which their share is drawn to what the noise model expects.
+const BUSY_PRIOR: f32 = 20.0;
 /// While it fired: a silence before something came is worth at most so many counts at the usual rate.
 const SILENCE_COUNTS: f64 = 3.0;
 /// Half-lives in minutes: the hours of the day, the local level.
@@ -101,6 +103,8 @@ pub struct Traffic {
     noise: (f64, f64),
     /// Minutes in which something came, of those that taught something.
     heard: f32,
+    /// The same and how many the noise model expects of them, both forgotten as the noise is.
+    busy: (f32, f32),
     /// Count and expectation of the minute learned before.
     before: Option<(f64, f64)>,
     onset: Since,
@@ -183,6 +187,7 @@ impl Traffic {
             level: (1.0, 1.0),
             noise: (30.0, 15.0),
             heard: 0.0,
+            busy: (BUSY_PRIOR, BUSY_PRIOR),
             before: None,
             onset: Since { minute, ..Since::default() },
             score: 0.0,
@@ -295,7 +300,8 @@ impl Traffic {
             return None;
         }
         let floors = expected * self.caution(minute);
-        weigh(&mut self.evidence, |floor, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi));
+        let worth = self.worth(count);
+        weigh(&mut self.evidence, |floor, left| worth * log_likelihood_ratio(count, floor * floors, left * floor * floors, phi));
         self.score_minute(count, expected, phi);
         if self.crosses(&self.evidence, threshold) {
             return Some(self.fall(total(&self.evidence)));
@@ -332,7 +338,8 @@ impl Traffic {
                 back = (back - temper(-back_nats(count, expected, phi), hollow)).max(0.0);
             }
             let floors = expected * self.caution(minute);
-            let llr = |floor: f64, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi);
+            let worth = self.worth(count);
+            let llr = |floor: f64, left| worth * log_likelihood_ratio(count, floor * floors, left * floor * floors, phi);
             weigh(&mut evidence, |floor, left| temper(llr(floor, left), hollow));
         }
         self.late = Some(late);
@@ -383,6 +390,11 @@ impl Traffic {
         let usual = by_hour * exposure;
         let most = SURGE.1 * usual + SURGE.2 * (self.phi() * usual).sqrt() + 1.0 + SURGE.3 * cluster;
         self.heard += f32::from(u8::from(count > 0.0));
+        let empty = (log_likelihood_ratio(0.0, expected, EXPECTED_MIN * expected, self.phi())).exp().recip();
+        self.busy = (
+            self.busy.0 * NOISE_KEEP as f32 + f32::from(u8::from(count > 0.0)),
+            self.busy.1 * NOISE_KEEP as f32 + (1.0 - empty) as f32,
+        );
         // While the whole hour runs high, only what is beyond that teaches: a surge that lasts does not add up.
         let high = (self.local_level() * season / (SURGE.1 * by_hour).max(EXPECTED_MIN)).max(1.0);
         let taught = if minute - self.born < SURGE.0 { count } else { (count / high).min(most) };
@@ -451,6 +463,12 @@ impl Traffic {
     /// By how much the null boundaries are lowered.
     fn caution(&self, minute: i64) -> f64 {
         if minute - self.born < DAY { FIRST_DAY } else { 1.0 }
+    }
+
+    /// By how much the evidence of an empty minute is lowered: variance tells how large clusters are but not how often they come, and
+    /// where fewer minutes are busy than the noise model expects, silence is commoner than it says.
+    fn worth(&self, count: f64) -> f64 {
+        if count > 0.0 { 1.0 } else { f64::from(self.busy.0 / self.busy.1).min(1.0) }
     }
 
     fn phi(&self) -> f64 {
