@@ -16,6 +16,9 @@
 //! It learns a mean for each hour of the day and a local level, only while nothing is suspicious. The level is capped at the
 //! usual one, and a minute teaches the hours no more than a multiple of what is usual: the end of a campaign or of a visit of
 //! bots is not a drop, nor is the same hour on the day after. The first day knows no hours, so only near-silence counts there.
+//!
+//! Where little comes, all of this is measured in counts and not in minutes: an hour in which one view came is known to one count,
+//! and an hour in which none came may be any other. Counts that come in clusters are worth their number over φ.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +38,10 @@ const OMEGA: f64 = 1.0 / 10_080.0;
 /// Minutes of a day, and those before anything may be said.
 const DAY: i64 = 1_440;
 const YOUNG: i64 = 60;
-/// Evidence above one minute's share at which learning stops, in nats.
+/// Evidence at which learning stops, in nats above the share of a minute, or of the minutes that bring so many counts' worth. What
+/// pauses sooner never sees the gaps between two views, and takes a slow stream for a busier one than it is.
 const SUSPICION: f64 = 4.0;
+const SUSPICION_COUNTS: f64 = 0.3;
 /// Nats of evidence for "traffic is back": 70 % of what is expected against 20 %.
 const RESOLVE_NATS: f64 = 5.0;
 const BACK: (f64, f64) = (0.2, 0.7);
@@ -45,11 +50,22 @@ const MINUTES_PRIOR: (f64, f64) = (5.0, 20.0);
 const SESSIONS_PRIOR: (f64, f64) = (50.0, 50.0);
 /// The hour's prior is never worth more than so many counts: a busy night says soon enough that it is one.
 const COUNTS_PRIOR: f64 = 10.0;
+/// Where an hour runs above the day's mean, and for the local level, priors are worth at least so many counts (times φ).
+const HOUR_COUNTS: f64 = 8.0;
+const LEVEL_COUNTS: f64 = 20.0;
 /// A conversion is not judged before so many sessions.
 const SESSIONS_MIN: f64 = 50.0;
+/// Minutes in which something came, before anything may be said.
+const HEARD_MIN: f32 = 10.0;
 /// After so many minutes, a minute teaches at most this multiple of what is usual, and what chance may add to it (in standard
-/// deviations, and one).
-const SURGE: (i64, f64, f64) = (240, 1.5, 3.0);
+/// deviations, one, and so many times φ − 1: a cluster).
+const SURGE: (i64, f64, f64, f64) = (60, 1.5, 3.0, 4.0);
+/// A difference of two minutes says no more of the noise than six standard deviations, two counts, or twice φ − 1: a cluster.
+const NOISE_MOST: (f64, f64, f64) = (36.0, 4.0, 2.0);
+/// Minutes in which something came, by which their share is drawn to what the noise model expects.
+const BUSY_PRIOR: f32 = 20.0;
+/// While it fired: a silence before something came is worth at most so many counts at the usual rate.
+const SILENCE_COUNTS: f64 = 3.0;
 /// Half-lives in minutes: the hours of the day, the local level.
 const HOUR_HALF: f64 = 10_080.0;
 const LEVEL_HALF: f64 = 60.0;
@@ -85,6 +101,10 @@ pub struct Traffic {
     day: (f64, f64),
     level: (f64, f64),
     noise: (f64, f64),
+    /// Minutes in which something came, of those that taught something.
+    heard: f32,
+    /// The same and how many the noise model expects of them, both forgotten as the noise is.
+    busy: (f32, f32),
     /// Count and expectation of the minute learned before.
     before: Option<(f64, f64)>,
     onset: Since,
@@ -113,6 +133,8 @@ struct Firing {
     back: f64,
     /// What came meanwhile, for the hours to learn when it is over: a night that was told once is not told every night.
     hours: Box<[(f32, f32); 24]>,
+    /// Exposure since something came.
+    silence: f64,
 }
 
 /// What a closed minute changed.
@@ -164,6 +186,8 @@ impl Traffic {
             day: (1.0, 1.0),
             level: (1.0, 1.0),
             noise: (30.0, 15.0),
+            heard: 0.0,
+            busy: (BUSY_PRIOR, BUSY_PRIOR),
             before: None,
             onset: Since { minute, ..Since::default() },
             score: 0.0,
@@ -237,8 +261,10 @@ impl Traffic {
         }
         let exposure = self.flow.as_mut().map_or(1.0, |flow| flow.close());
         let season = self.season(minute, zone_secs);
-        if exposure > 0.0 && (count > 0.0 || self.firing.is_none()) {
-            self.week.learn(minute, zone_secs, count / (self.by_hour(minute, zone_secs) * exposure).max(1e-9), exposure);
+        let by_hour = self.by_hour(minute, zone_secs);
+        let taught = self.firing.as_mut().map_or(exposure, |firing| firing.exposure(count, exposure, by_hour));
+        if taught > 0.0 {
+            self.week.learn(minute, zone_secs, count / (by_hour * taught).max(1e-9), taught);
         }
         let expected = (self.rate_from(season) * exposure).max(EXPECTED_MIN);
         let phi = self.phi();
@@ -252,7 +278,7 @@ impl Traffic {
             }
             if count > 0.0 {
                 let hour = &mut firing.hours[hour_of(minute, zone_secs).0];
-                *hour = (hour.0 + count as f32, hour.1 + exposure as f32);
+                *hour = (hour.0 + count as f32, hour.1 + taught as f32);
             }
             let lasting = minute - firing.since > DAY && count > 0.0;
             if firing.back >= RESOLVE_NATS {
@@ -265,13 +291,22 @@ impl Traffic {
             }
             return None;
         }
+        if !self.is_known_at(minute) {
+            // Of the first minute it is known beforehand that something came.
+            if minute > self.born || self.flow.is_some() {
+                self.learn(minute, zone_secs, count, (season, exposure), expected);
+            }
+            self.onset = Since { minute: self.minute, ..Since::default() };
+            return None;
+        }
         let floors = expected * self.caution(minute);
-        weigh(&mut self.evidence, |floor, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi));
+        let worth = self.worth(count);
+        weigh(&mut self.evidence, |floor, left| worth * log_likelihood_ratio(count, floor * floors, left * floor * floors, phi));
         self.score_minute(count, expected, phi);
         if self.crosses(&self.evidence, threshold) {
             return Some(self.fall(total(&self.evidence)));
         }
-        if total(&self.evidence) < SUSPICION.exp() * OMEGA {
+        if total(&self.evidence) < SUSPICION.exp() * OMEGA * (SUSPICION_COUNTS * phi / expected).max(1.0) {
             self.learn(minute, zone_secs, count, (season, exposure), expected);
         }
         None
@@ -303,7 +338,8 @@ impl Traffic {
                 back = (back - temper(-back_nats(count, expected, phi), hollow)).max(0.0);
             }
             let floors = expected * self.caution(minute);
-            let llr = |floor: f64, left| log_likelihood_ratio(count, floor * floors, left * floor * floors, phi);
+            let worth = self.worth(count);
+            let llr = |floor: f64, left| worth * log_likelihood_ratio(count, floor * floors, left * floor * floors, phi);
             weigh(&mut evidence, |floor, left| temper(llr(floor, left), hollow));
         }
         self.late = Some(late);
@@ -334,7 +370,7 @@ impl Traffic {
     }
 
     fn fall(&mut self, evidence: f64) -> Change {
-        self.firing = Some(Firing { since: self.judged - 1, evidence, back: 0.0, hours: Box::default() });
+        self.firing = Some(Firing { since: self.judged - 1, evidence, back: 0.0, hours: Box::default(), silence: 0.0 });
         Change::Fell
     }
 
@@ -350,9 +386,15 @@ impl Traffic {
 
     fn learn(&mut self, minute: i64, zone_secs: f64, count: f64, (season, exposure): (f64, f64), expected: f64) {
         let keep = decay(24.0, HOUR_HALF) as f32;
-        let by_hour = self.by_hour(minute, zone_secs);
+        let (by_hour, cluster) = (self.by_hour(minute, zone_secs), self.phi() - 1.0);
         let usual = by_hour * exposure;
-        let most = SURGE.1 * usual + SURGE.2 * (self.phi() * usual).sqrt() + 1.0;
+        let most = SURGE.1 * usual + SURGE.2 * (self.phi() * usual).sqrt() + 1.0 + SURGE.3 * cluster;
+        self.heard += f32::from(u8::from(count > 0.0));
+        let empty = (log_likelihood_ratio(0.0, expected, EXPECTED_MIN * expected, self.phi())).exp().recip();
+        self.busy = (
+            self.busy.0 * NOISE_KEEP as f32 + f32::from(u8::from(count > 0.0)),
+            self.busy.1 * NOISE_KEEP as f32 + (1.0 - empty) as f32,
+        );
         // While the whole hour runs high, only what is beyond that teaches: a surge that lasts does not add up.
         let high = (self.local_level() * season / (SURGE.1 * by_hour).max(EXPECTED_MIN)).max(1.0);
         let taught = if minute - self.born < SURGE.0 { count } else { (count / high).min(most) };
@@ -366,7 +408,7 @@ impl Traffic {
         if let Some((last, mean)) = self.before {
             let both = expected + mean;
             let (v, d) = (expected * mean / both, (count * mean - last * expected) / both);
-            let most = 36.0 * self.phi() * v + 4.0;
+            let most = NOISE_MOST.0 * self.phi() * v + NOISE_MOST.1 + (NOISE_MOST.2 * cluster).powi(2);
             self.noise = (self.noise.0 * NOISE_KEEP + (d * d).min(most), self.noise.1 * NOISE_KEEP + v);
         }
         self.before = Some((count, expected));
@@ -393,8 +435,9 @@ impl Traffic {
     fn hour_mean(&self, hour: usize) -> f64 {
         let (counts, exposures) = self.hours[hour % 24];
         let mean = self.day.0 / self.day.1;
-        let prior = self.prior().0.min(COUNTS_PRIOR / mean);
-        (f64::from(counts) + prior * mean) / (f64::from(exposures) + prior)
+        let drawn = |prior: f64| (f64::from(counts) + prior * mean) / (f64::from(exposures) + prior);
+        // A high hour needs more to be believed than a low one: what is expected too high is told night for night.
+        drawn(self.prior().0.min(COUNTS_PRIOR / mean)).min(drawn(HOUR_COUNTS * self.phi() / mean))
     }
 
     /// The season at the local level; a level above the usual one is not believed.
@@ -406,15 +449,26 @@ impl Traffic {
         if self.flow.is_some() { SESSIONS_PRIOR } else { MINUTES_PRIOR }
     }
 
+    /// Exposure by which the local level is drawn to 1: an hour in which a few views were to come says little of it.
+    fn level_prior(&self) -> f64 {
+        self.prior().1.max(LEVEL_COUNTS * self.phi() * self.day.1 / self.day.0)
+    }
+
     /// How the last hour compares with what is usual for it.
     fn local_level(&self) -> f64 {
-        let prior = self.prior().1;
+        let prior = self.level_prior();
         (self.level.0 + prior) / (self.level.1 + prior)
     }
 
     /// By how much the null boundaries are lowered.
     fn caution(&self, minute: i64) -> f64 {
         if minute - self.born < DAY { FIRST_DAY } else { 1.0 }
+    }
+
+    /// By how much the evidence of an empty minute is lowered: variance tells how large clusters are but not how often they come, and
+    /// where fewer minutes are busy than the noise model expects, silence is commoner than it says.
+    fn worth(&self, count: f64) -> f64 {
+        if count > 0.0 { 1.0 } else { f64::from(self.busy.0 / self.busy.1).min(1.0) }
     }
 
     fn phi(&self) -> f64 {
@@ -467,7 +521,7 @@ impl Traffic {
     pub fn view(&self, zone_secs: f64) -> View {
         let season = self.season(self.minute, zone_secs);
         let expected = self.rate_from(season).max(EXPECTED_MIN);
-        let shape = ((self.level.1 + self.prior().1) * expected / self.phi()).max(0.1);
+        let shape = ((self.level.1 + self.level_prior()) * expected / self.phi()).max(0.1);
         // How much of a conversion is still on its way is not known.
         let open = if self.flow.is_some() { 0.0 } else { self.open.iter().sum::<f64>() };
         View {
@@ -482,7 +536,22 @@ impl Traffic {
 
     /// Whether enough was heard to expect anything.
     pub fn is_known(&self) -> bool {
-        self.judged - 1 - self.born > YOUNG && (self.flow.is_none() || self.day.1 >= SESSIONS_MIN)
+        self.is_known_at(self.judged - 1)
+    }
+
+    fn is_known_at(&self, minute: i64) -> bool {
+        minute - self.born > YOUNG && self.heard >= HEARD_MIN && (self.flow.is_none() || self.day.1 >= SESSIONS_MIN)
+    }
+}
+
+impl Firing {
+    /// What a minute may teach: nothing while silence lasts, and with the first count after it the silence that is usual before one.
+    fn exposure(&mut self, count: f64, exposure: f64, by_hour: f64) -> f64 {
+        if count <= 0.0 {
+            self.silence += exposure;
+            return 0.0;
+        }
+        exposure + std::mem::take(&mut self.silence).min(SILENCE_COUNTS / by_hour.max(1e-9))
     }
 }
 

@@ -226,3 +226,72 @@ fn a_night_that_falls_at_once_is_told_the_first_time_at_most() {
     let nights = changes.iter().filter(|(_, change)| *change == Change::Fell).count();
     assert!(nights <= 1, "{changes:?}");
 }
+
+/// A stream of chance, and Poisson clusters from it: SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((word ^ (word >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// A count of this mean: clusters whose sizes are geometric around `size` (one: Poisson).
+    fn count(&mut self, mean: f64, size: f64) -> f64 {
+        let (mut wait, mut count) = (-self.share().ln(), 0.0);
+        while wait < mean / size {
+            count += if size > 1.0 { 1.0 + (self.share().ln() / (1.0 - 1.0 / size).ln()).floor() } else { 1.0 };
+            wait -= self.share().ln();
+        }
+        count
+    }
+}
+
+/// Chance at this rate for so many days; how often it fell.
+fn falls_by_chance(traffic: &mut Traffic, days: i64, (rate, size): (f64, f64), dice: &mut Dice) -> usize {
+    let start = traffic.judged;
+    let mut falls = 0;
+    for minute in start..start + days * DAY {
+        let count = dice.count(rate * of_day(minute) / 3.5, size);
+        if count > 0.0 {
+            traffic.add(minute, minute, count);
+        }
+        let change = traffic.judge_next(minute + 1, 0.0, threshold(0.001)).unwrap();
+        falls += usize::from(change == Some(Change::Fell));
+    }
+    falls
+}
+
+#[test]
+fn chance_is_no_drop_however_little_comes_and_however_clustered() {
+    // Single views, from one an hour to one a minute; crowds of ten and of thirty.
+    for (stream, kind) in [(0.02, 1.0), (0.05, 1.0), (0.3, 1.0), (1.0, 1.0), (0.1, 10.0), (0.5, 10.0), (0.2, 30.0), (5.0, 30.0)]
+        .into_iter()
+        .enumerate()
+    {
+        let falls: usize = (0..12)
+            .map(|number| {
+                let mut dice = Dice(1000 * stream as u64 + number);
+                falls_by_chance(&mut Traffic::new(0), 14, kind, &mut dice)
+            })
+            .sum();
+        assert_eq!(falls, 0, "(rate, size of a cluster) {kind:?}, 24 weeks");
+    }
+}
+
+#[test]
+fn a_slow_stream_is_known_at_its_rate_and_its_silence_is_told() {
+    for (rate, most) in [(0.02, 3000), (0.3, 500)] {
+        for number in 0..8 {
+            let (mut traffic, mut dice) = (Traffic::new(0), Dice(number));
+            falls_by_chance(&mut traffic, 14, (rate, 1.0), &mut dice);
+            let known = traffic.day.0 / traffic.day.1 / rate;
+            assert!((0.5..1.7).contains(&known), "rate {rate}: taken for {known:.2} times as much");
+            let changes = live(&mut traffic, 4, |_| 0.0, |_| 0.0);
+            let [(at, Change::Fell)] = changes[..] else { panic!("rate {rate}: {changes:?}") };
+            assert!(at - 14 * DAY < most, "rate {rate}: {} min", at - 14 * DAY);
+        }
+    }
+}
