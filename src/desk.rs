@@ -5,6 +5,7 @@
 //! sends. A crash in between loses nothing: what was leased is sent again. Every input may be repeated.
 
 mod notices;
+mod reconcile;
 pub mod record;
 mod routing;
 #[cfg(test)]

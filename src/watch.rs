@@ -40,8 +40,8 @@ use site::Site;
 pub use query::{SeriesQuery, SeriesRow};
 pub use tally::Tally;
 
-/// What a watch must know beyond its inputs.
-#[derive(Clone, Debug)]
+/// What a watch must know beyond its inputs. It can be written down, so that a replay judges by what was in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WatchConfig {
     /// All rules.
     pub rules: Vec<Rule>,
@@ -68,14 +68,30 @@ impl Default for WatchConfig {
 }
 
 /// What the watch must know of a site.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SitePlan {
     /// For seasons.
+    #[serde(with = "zone")]
     pub time_zone: Tz,
     /// Funnels: name and steps in order.
     pub funnels: Vec<(String, Vec<String>)>,
     /// Owners: page globs and name; the first that fits.
     pub owners: Vec<(Vec<String>, String)>,
+}
+
+/// A time zone by its name.
+mod zone {
+    use chrono_tz::Tz;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(zone: &Tz, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(zone.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Tz, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
 }
 
 /// What a watch hears.

@@ -255,7 +255,7 @@ fn limits(check: &mut Check<'_>, map: &Map<'_>, config: &mut Config) {
             let errors = check.errors();
             *limit = check.whole(node, &format!("`{key}`")) as usize;
             if *limit == 0 && check.errors() == errors {
-                check.error(node, &format!("`{key}` must be at least 1"));
+                check.error(node, format!("`{key}` must be at least 1"));
             }
         }
         for (key, limit) in [

@@ -1,6 +1,6 @@
 //! The data folder: its layout, and the salts that sessions are hashed with.
 //!
-//! `LOCK`, `salts` (mode 0600), `wal/`, `checkpoints/`, `spiked.db`, `rules.last-good.json`. A salt lives for a day; the one of the day before is kept so
+//! `LOCK`, `salts` (mode 0600), `wal/`, `checkpoints/`, `rules/`, `spiked.db`, `rules.last-good.json`. A salt lives for a day; the one of the day before is kept so
 //! that what was hashed around midnight still agrees, and is then overwritten.
 
 use std::fs;
@@ -37,6 +37,11 @@ impl DataDir {
     /// The checkpoints' folder.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
+    }
+
+    /// The folder of what was in force.
+    pub fn rules(&self) -> PathBuf {
+        self.0.join("rules")
     }
 
     /// The database.

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use crate::alert::Incident;
 use crate::desk::{Count, Desk, DeskConfig, Input, Output};
-use crate::model::transition::{CONFIGURATION, WITHDRAWN};
 use crate::model::{AttemptResult, Delivery, State, Transition};
 use crate::outbox::End;
 use crate::store::{Backlog, Store};
@@ -89,7 +87,7 @@ impl DeskTask {
             let longest = if self.failed.is_some() { RETRY } else { Duration::from_secs(60) };
             let input = match messages.recv_timeout(wait.clamp(Duration::from_millis(1), longest)) {
                 Ok(Message::Transitions(transitions)) => Input::Transitions(transitions),
-                Ok(Message::Replayed { firing, began }) => Input::Transitions(self.reconcile(&firing, began)),
+                Ok(Message::Replayed { firing, began }) => Input::Transitions(self.desk.reconcile(now, &firing, began)),
                 Ok(Message::Trouble(troubles)) => Input::Transitions(trouble::transitions(&self.desk, now, &troubles)),
                 Ok(Message::AttemptDone(delivery, result)) => Input::AttemptDone { delivery, result },
                 Ok(Message::Config(config)) => Input::SetConfig(config),
@@ -115,32 +113,6 @@ impl DeskTask {
             let outputs = self.desk.handle(clock::now(), input);
             self.perform(outputs, &send);
         }
-    }
-
-    /// After a replay under rules that may not be those that were in force: what was told as firing and does not fire is over,
-    /// and what fires and was never told is told. Ids of the replay may be taken already, so these transitions get new ones.
-    fn reconcile(&self, firing: &BTreeSet<u64>, began: Vec<Transition>) -> Vec<Transition> {
-        let now = clock::now();
-        let is_rules = |incident: &&Incident| incident.firing.condition != CONFIGURATION;
-        let incidents = self.desk.incidents().filter(is_rules);
-        let over = incidents.filter(|incident| incident.is_firing() && !firing.contains(&incident.key));
-        let over = over.map(|incident| {
-            let reason = format!("{WITHDRAWN} while spiked was not running");
-            Transition { at: now, state: State::Resolved, reason, ..incident.firing.clone() }
-        });
-        // An incident that somebody has ended by hand is known as well, and stays ended.
-        let is_told = |transition: &Transition| {
-            let mut same = self.desk.incidents().filter(|incident| incident.key == transition.key());
-            same.any(|incident| incident.is_firing() || incident.firing.at >= transition.at)
-        };
-        let mut all: Vec<Transition> = over.collect();
-        all.extend(began.into_iter().filter(|transition| !is_told(transition)));
-        let mut id = self.desk.taken().get(&0).copied().unwrap_or_default();
-        for transition in &mut all {
-            id.number += 1;
-            transition.id = id;
-        }
-        all
     }
 
     fn perform(&mut self, outputs: Vec<Output>, send: &impl Fn(Delivery)) {

@@ -6,6 +6,7 @@
 //! ```
 //! Every arrow is a queue. The log is the one order of inputs: the watch hears nothing that is not in it, ticks included.
 
+mod archive;
 pub mod clock;
 pub mod data_dir;
 pub mod desk_task;

@@ -7,6 +7,7 @@ use crate::desk::DeskConfig;
 use crate::wal::Entry;
 use crate::watch::WatchConfig;
 
+use super::archive::Archive;
 use super::settings::{Found, Live, Origin, Settings};
 use super::shared::Shared;
 use super::trouble::{self, Trouble};
@@ -82,8 +83,10 @@ fn prepare(shared: &Shared) -> Prepared {
     let generation = shared.generation.fetch_add(1, Ordering::AcqRel) + 1;
     let salts = shared.data_dir.salts(clock::now()).map_err(|e| format!("the salts cannot be read: {e}"));
     let next = salts.and_then(|salts| {
-        let (watch, desk, hash) = (Arc::new(settings.watch()), Box::new(settings.desk()), settings.hash());
+        let (watch, desk) = (Arc::new(settings.watch()), Box::new(settings.desk()));
         let live = Live::build(settings, salts, generation).map_err(|e| e.to_string())?;
+        let kept = Archive::new(shared.data_dir.rules()).keep(&watch);
+        let hash = kept.map_err(|e| format!("the rules cannot be written down: {e}"))?;
         Ok(Next { live, watch, desk, hash })
     });
     (next.map_err(Some), loaded.found, names)
@@ -100,8 +103,8 @@ fn tell_what_needs_a_restart(new: &Settings, old: &Settings) {
 
 async fn put_in_force(shared: &Shared, next: Next) -> Result<(), String> {
     let queue = shared.watch.clone();
-    let watch = next.watch;
-    let sent = tokio::task::spawn_blocking(move || queue.send(watch_task::Message::Config(watch))).await;
+    let (hash, watch) = (next.hash, next.watch);
+    let sent = tokio::task::spawn_blocking(move || queue.send(watch_task::Message::Config(hash, watch))).await;
     sent.map_err(|e| e.to_string())?.map_err(|_| "spiked is stopping".to_owned())?;
     let written = shared.committer.append(Entry::Config { hash: next.hash }).await;
     written.map_err(|e| format!("the log cannot be written: {e}"))?;

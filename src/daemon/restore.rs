@@ -8,15 +8,24 @@ use std::sync::mpsc::Sender;
 use crate::model::{State, Transition};
 use crate::telemetry::Metrics;
 use crate::wal::{Wal, WalOptions, checkpoint};
-use crate::watch::{Input, Output, Watch};
+use crate::watch::{Input, Output};
 
+use super::archive::Archive;
 use super::data_dir::DataDir;
 use super::run::StartError;
 use super::settings::Live;
 use super::watch_task::{CHECKPOINT_FORMAT, WatchTask};
 use super::{clock, desk_task, history};
 
-/// The first core and its log, ready to go on. `taken` is the least offset that the next entry may have.
+/// The first core and its log, ready to go on.
+pub(super) struct Restored {
+    pub(super) task: WatchTask,
+    pub(super) wal: Wal,
+    /// The name of what is to be in force, where the log does not say so yet.
+    pub(super) config: Option<u64>,
+}
+
+/// Restores the first core and its log. `taken` is the least offset that the next entry may have.
 pub(super) fn restore(
     data_dir: &DataDir,
     live: &Live,
@@ -24,11 +33,12 @@ pub(super) fn restore(
     desk: &Sender<desk_task::Message>,
     taken: u64,
     history: &[PathBuf],
-) -> Result<(WatchTask, Wal), StartError> {
-    let found = from_checkpoint(data_dir, live, metrics)?;
-    let is_new = found.is_none();
-    let config = || Arc::new(live.settings.watch());
-    let mut task = found.unwrap_or_else(|| WatchTask::new(Watch::new(0, config()), Arc::clone(metrics)));
+) -> Result<Restored, StartError> {
+    let archive = Archive::new(data_dir.rules());
+    let config = Arc::new(live.settings.watch());
+    let hash = archive.keep(&config).map_err(|e| StartError::DataDir(data_dir.rules(), e))?;
+    let mut task = WatchTask::new((hash, config), archive, Arc::clone(metrics));
+    let is_new = !from_checkpoint(&mut task, data_dir)?;
     // First: what a crash left torn at the end is no damage.
     let (wal, opened) = Wal::open_from(&data_dir.wal(), WalOptions::default(), task.next_offset.max(taken))?;
     if opened.torn_bytes > 0 {
@@ -47,24 +57,25 @@ pub(super) fn restore(
         tracing::warn!(event = "history_skipped", "the data folder has a state already; history is for a new one");
     }
     task.next_offset = wal.next_offset();
-    Ok((task, wal))
+    let config = (task.in_force != hash || is_new).then_some(hash);
+    Ok(Restored { task, wal, config })
 }
 
-fn from_checkpoint(data_dir: &DataDir, live: &Live, metrics: &Arc<Metrics>) -> Result<Option<WatchTask>, StartError> {
+/// Whether there was one.
+fn from_checkpoint(task: &mut WatchTask, data_dir: &DataDir) -> Result<bool, StartError> {
     let started = clock::monotonic();
-    let Some(found) = checkpoint::load(&data_dir.checkpoints(), CHECKPOINT_FORMAT)? else { return Ok(None) };
+    let Some(found) = checkpoint::load(&data_dir.checkpoints(), CHECKPOINT_FORMAT)? else { return Ok(false) };
     for damaged in &found.damaged {
         tracing::error!(event = "checkpoint_damaged", file = %damaged.display(), "an older one is used, more is replayed");
     }
     if found.format_version < CHECKPOINT_FORMAT {
         return Err(StartError::OldCheckpoint { dir: data_dir.checkpoints(), version: found.format_version });
     }
-    let config = Arc::new(live.settings.watch());
-    let task = WatchTask::restore(found.state(), found.offset, config, Arc::clone(metrics))?;
+    task.restore(found.state(), found.offset)?;
     let took = format!("{:?}", clock::monotonic() - started);
     let (bytes, series) = (found.state().len(), task.watch.series_count());
     tracing::info!(event = "checkpoint_read", offset = found.offset, bytes, series, took);
-    Ok(Some(task))
+    Ok(true)
 }
 
 /// Judges again what came since the checkpoint, and tells the desk how things stand then.

@@ -19,11 +19,11 @@ use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ChannelLabel, ResultLabel};
-use crate::wal::{CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, checkpoint};
+use crate::wal::{CommitError, CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, checkpoint};
 use crate::watch::BadCheckpoint;
 
 use super::data_dir::DataDir;
-use super::restore::restore;
+use super::restore::{Restored, restore};
 use super::settings::{Found, Live, Origin, Settings};
 use super::shared::Shared;
 use super::watch_task::{CHECKPOINT_FORMAT, Checkpoint, Checkpoints, WatchTask};
@@ -135,13 +135,14 @@ impl Daemon {
         let (desk_queue, desk_messages) = channel();
         // Offsets name transitions for ever: they never begin anew while the desk remembers higher ones.
         let taken = desk.taken().values().filter(|id| id.shard != trouble::SHARD).map(|id| id.offset + 1).max().unwrap_or(0);
-        let (task, wal) = restore(&data_dir, &live, &metrics, &desk_queue, taken, &history)?;
+        let Restored { task, wal, config } = restore(&data_dir, &live, &metrics, &desk_queue, taken, &history)?;
         tell_found(&origin, &found, &kept_names, &metrics, &desk_queue);
 
         let (watch_queue, watch_messages) = watch_task::queue();
         let room = watch_task::Room::new(live.settings.config.limits.queue_bytes);
         let limits = &live.settings.config.limits;
         let (committer, wal) = spawn_log(wal, limits, &metrics, task.arrival, watch_queue.clone(), room.clone())?;
+        open_log(&committer, config);
         let positions = task.positions.clone();
         let shared = Arc::new(Shared {
             origin,
@@ -264,8 +265,6 @@ fn spawn_log(
         ..CommitOptions::new(clock::monotonic)
     };
     let (committer, wal) = Committer::start(wal, options, Arc::clone(metrics), arrival, deliver).map_err(StartError::Thread)?;
-    // In the log like all else, and before all else: a later replay must know that nobody was listening.
-    let _failed_is_told_at_the_door = committer.submit(Entry::Resume(clock::now()));
     Ok((committer, wal))
 }
 
@@ -277,6 +276,26 @@ fn tell_found(origin: &Origin, found: &Found, kept: &[String], metrics: &Metrics
     }
     metrics.configured(found.errors(), clock::now().secs());
     let _stopping = desk.send(desk_task::Message::Trouble(reload::troubles(origin, found, kept, None)));
+}
+
+/// Puts in the log, before all else, what a later replay must know: which rules hold, and that nobody was listening.
+fn open_log(committer: &Committer, config: Option<u64>) {
+    let entries = config.map(|hash| Entry::Config { hash }).into_iter().chain([Entry::Resume(clock::now())]);
+    for entry in entries {
+        let receipt = committer.submit(entry.clone());
+        let committer = committer.clone();
+        tokio::spawn(async move {
+            let mut result = match receipt {
+                Ok(receipt) => receipt.await.unwrap_or(Err(CommitError::Stopped)),
+                Err(error) => Err(error),
+            };
+            // A log that fails takes nothing else either, until it works again.
+            while !matches!(result, Ok(_) | Err(CommitError::Stopped)) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                result = committer.append(entry.clone()).await;
+            }
+        });
+    }
 }
 
 fn spawn_desk(

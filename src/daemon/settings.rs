@@ -159,11 +159,6 @@ impl Settings {
         }
     }
 
-    /// A hash of what is in force, for the log.
-    pub fn hash(&self) -> u64 {
-        crate::model::batch::hash_text(&format!("{:?}{:?}", self.config, self.rules))
-    }
-
     /// The clock of a site's readers.
     pub fn zone_of(&self, site: &str) -> chrono_tz::Tz {
         self.config.sites.get(site).unwrap_or(&self.config.default_site).time_zone

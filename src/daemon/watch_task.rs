@@ -12,9 +12,11 @@ use crate::telemetry::metrics::StateLabel;
 use crate::wal::{Committer, Entry};
 use crate::watch::{BadCheckpoint, Input, Notice, Output, Watch, WatchConfig};
 
+use super::archive::Archive;
 use super::clock;
 
-/// Format of a checkpoint's bytes: positions of the sources and the newest arrival, then [`Watch::checkpoint`].
+/// Format of a checkpoint's bytes: positions of the sources, the newest arrival and the name of what is in force, then
+/// [`Watch::checkpoint`].
 pub const CHECKPOINT_FORMAT: u32 = 3;
 
 /// Entries that may wait for the watch; more hold back the log, and with it the senders.
@@ -38,8 +40,8 @@ pub enum Message {
     Entry(u64, Entry),
     /// Look at the watch.
     Read(Look),
-    /// The configuration that the next `Config` entry puts in force.
-    Config(Arc<WatchConfig>),
+    /// The configuration that the `Config` entry with this hash puts in force.
+    Config(u64, Arc<WatchConfig>),
     /// Write a checkpoint and end.
     Stop,
 }
@@ -70,8 +72,12 @@ pub struct WatchTask {
     pub arrival: Timestamp,
     /// The offset of the next entry.
     pub next_offset: u64,
+    /// What is in force, by the name that the log has for it.
+    pub in_force: u64,
     metrics: Arc<Metrics>,
-    pending: Option<Arc<WatchConfig>>,
+    archive: Archive,
+    /// The newest configuration and its name.
+    newest: (u64, Arc<WatchConfig>),
     output: Output,
     /// Time spent in the core since the last checkpoint.
     worked: Duration,
@@ -82,15 +88,17 @@ pub struct WatchTask {
 }
 
 impl WatchTask {
-    /// Around a core that is new.
-    pub fn new(watch: Watch, metrics: Arc<Metrics>) -> Self {
+    /// Around a core that is new, under the newest configuration.
+    pub fn new(newest: (u64, Arc<WatchConfig>), archive: Archive, metrics: Arc<Metrics>) -> Self {
         Self {
-            watch,
+            watch: Watch::new(0, Arc::clone(&newest.1)),
             positions: BTreeMap::new(),
             arrival: Timestamp::default(),
             next_offset: 0,
+            in_force: newest.0,
             metrics,
-            pending: None,
+            archive,
+            newest,
             output: Output::default(),
             worked: Duration::ZERO,
             wanted: false,
@@ -98,12 +106,19 @@ impl WatchTask {
         }
     }
 
-    /// As it was when the checkpoint was made, under a configuration that may have changed since.
-    pub fn restore(state: &[u8], offset: u64, config: Arc<WatchConfig>, metrics: Arc<Metrics>) -> Result<Self, BadCheckpoint> {
+    /// Takes up the core as it was when the checkpoint was made, under what was in force then.
+    pub fn restore(&mut self, state: &[u8], offset: u64) -> Result<(), BadCheckpoint> {
         let (head, watch) = postcard::take_from_bytes(state).map_err(|e| BadCheckpoint::new(&e))?;
-        let (positions, arrival) = head;
-        let task = Self::new(Watch::restore(watch, config)?, metrics);
-        Ok(Self { positions, arrival, next_offset: offset, bytes: state.len(), ..task })
+        (self.positions, self.arrival, self.in_force) = head;
+        let then = Some(&self.newest).filter(|(name, _)| *name == self.in_force).map(|(_, config)| Arc::clone(config));
+        let config = then.or_else(|| self.archive.find(self.in_force)).unwrap_or_else(|| {
+            tracing::warn!(event = "rules_unknown", "the rules of then cannot be read; the replay judges by those of now");
+            self.in_force = self.newest.0;
+            Arc::clone(&self.newest.1)
+        });
+        self.watch = Watch::restore(watch, config)?;
+        (self.next_offset, self.bytes) = (offset, state.len());
+        Ok(())
     }
 
     /// Hands one durable entry to the core; what it says goes to `desk`.
@@ -126,18 +141,26 @@ impl WatchTask {
                 self.arrival = self.arrival.max(now);
                 self.watch.handle(offset, Input::Resume(now), &mut self.output);
             }
-            Entry::Config { .. } => {
-                if let Some(config) = self.pending.take() {
-                    self.watch.set_config(config, offset, &mut self.output);
-                    // The log does not hold the rules: a replay from before this place would judge by the new ones.
-                    self.wanted = true;
-                }
+            Entry::Config { hash } => {
+                self.set_config(hash, offset);
             }
         }
         let took = clock::monotonic() - started;
         self.worked += took;
         self.metrics.watch_evaluation_seconds.observe(took.as_secs_f64());
         self.tell(desk);
+    }
+
+    fn set_config(&mut self, hash: u64, offset: u64) {
+        let newest = Some(&self.newest).filter(|(name, _)| *name == hash).map(|(_, config)| Arc::clone(config));
+        let Some(config) = newest.or_else(|| self.archive.find(hash)) else {
+            tracing::warn!(event = "rules_unknown", "the rules of then cannot be read; the replay judges by others");
+            return;
+        };
+        self.watch.set_config(config, offset, &mut self.output);
+        self.in_force = hash;
+        // Worth a checkpoint: a replay from here needs no older rules.
+        self.wanted = true;
     }
 
     /// Passes on what the core has said.
@@ -177,7 +200,8 @@ impl WatchTask {
     /// The whole state, to be written.
     pub fn checkpoint(&self) -> Checkpoint {
         let room = Vec::with_capacity(self.bytes + self.bytes / 8);
-        let head = postcard::to_extend(&(&self.positions, self.arrival), room).expect("plain data serialises into memory");
+        let head = postcard::to_extend(&(&self.positions, self.arrival, self.in_force), room)
+            .expect("plain data serialises into memory");
         Checkpoint { offset: self.next_offset, bytes: self.watch.checkpoint_after(head) }
     }
 
@@ -208,7 +232,7 @@ impl WatchTask {
                     room.0.free(bytes, false);
                 }
                 Ok(Message::Read(read)) => read(&self.watch, clock::now().max(self.arrival)),
-                Ok(Message::Config(config)) => self.pending = Some(config),
+                Ok(Message::Config(hash, config)) => self.newest = (hash, config),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -20,6 +20,8 @@ pub const GIVE_UP: Duration = Duration::from_secs(6 * 3600);
 pub const GIVE_UP_RESOLVE: Duration = Duration::from_secs(72 * 3600);
 /// A message that is told later than this says so.
 pub const LATE: Duration = Duration::from_secs(60);
+/// Chains of which it is remembered what was enqueued; beyond, all are forgotten, and a fallback may hear one message again.
+const CHAINS_MAX: usize = 10_000;
 /// Fallbacks of fallbacks that are followed.
 const HOPS_MAX: usize = 4;
 
@@ -108,6 +110,9 @@ pub struct Outbox {
     pub(crate) dirty: BTreeSet<u64>,
     pub(crate) dirty_targets: BTreeSet<Target>,
     pub(crate) settled: Vec<Settled>,
+    /// The newest message of each chain that was enqueued, by its sequence: a fallback needs no message twice that is meant for two
+    /// broken targets. Not stored: after a restart it may hear one again.
+    pub(crate) newest: BTreeMap<(Target, String), u32>,
     pub(crate) heard: Vec<Heard>,
 }
 
@@ -272,9 +277,13 @@ impl Outbox {
         if self.queue.values().any(twin) {
             return;
         }
+        self.newest.insert((delivery.target.clone(), note.dedup_key.clone()), note.sequence);
+        if self.newest.len() > CHAINS_MAX {
+            self.newest.clear();
+        }
         let closed = self.is_closed(now, &delivery.target);
         let queued = Queued { delivery, leased: None, last_error: String::new(), last_try: false };
-        if closed && hops < HOPS_MAX {
+        if closed && hops < HOPS_MAX && !is_owed(&queued) {
             return self.reroute(now, queued, hops);
         }
         match self.waiting(&queued.delivery).and_then(|older| self.queue.remove(&older)) {
@@ -339,6 +348,9 @@ impl Outbox {
 
     fn settle(&mut self, at: Timestamp, queued: Queued, end: End, detail: &str) {
         self.dirty.remove(&queued.delivery.id);
+        if queued.delivery.notification.reason == Reason::Resolve {
+            self.newest.remove(&(queued.delivery.target.clone(), queued.delivery.notification.dedup_key.clone()));
+        }
         self.settled.push(Settled { delivery: queued.delivery, end, at, detail: detail.to_owned() });
     }
 
@@ -373,7 +385,7 @@ impl Outbox {
         }
         self.put_back(now, queued);
         if self.has_fallback(&target) {
-            let waits = |q: &&Queued| q.leased.is_none() && q.delivery.target == target;
+            let waits = |q: &&Queued| q.leased.is_none() && q.delivery.target == target && !is_owed(q);
             let ids: Vec<u64> = self.queue.values().filter(waits).map(|q| q.delivery.id).collect();
             for queued in ids.iter().filter_map(|id| self.queue.remove(id)).collect::<Vec<_>>() {
                 self.reroute(now, queued, 0);
@@ -392,6 +404,12 @@ impl Outbox {
         self.settle(now, queued, End::Rerouted, &detail);
         self.never_told(&delivery);
         for target in self.fallbacks.get(&delivery.target).cloned().unwrap_or_default() {
+            let chain = (target.clone(), delivery.notification.dedup_key.clone());
+            let newest = self.newest.get(&chain).copied();
+            if newest.is_some_and(|newest| newest >= delivery.notification.sequence) {
+                self.heard.push(Heard::Instead(delivery.notification.clone(), target));
+                continue;
+            }
             let mut notification = delivery.notification.clone();
             notification.late_since.get_or_insert(delivery.created);
             self.heard.push(Heard::Instead(delivery.notification.clone(), target.clone()));
@@ -444,6 +462,12 @@ impl Outbox {
             }
         }
     }
+}
+
+/// The end of what a target was told of: a broken one waits for it, as nobody else can close what it has open. Its fallback, where
+/// it heard of the begin, is told of the end for itself.
+fn is_owed(queued: &Queued) -> bool {
+    queued.delivery.notification.reason == Reason::Resolve
 }
 
 fn lifetime(delivery: &Delivery) -> Duration {

@@ -60,7 +60,7 @@ pub fn glob_matches(glob: &str, value: &str) -> bool {
 }
 
 /// A checked `where:`. Keys that are not named let everything pass.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Select {
     /// Sites.
     pub site: Vec<Pattern>,

@@ -23,7 +23,7 @@ pub mod window;
 pub use matcher::{Pattern, Select};
 
 /// A checked rule.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// `alert:` its name, unique among all rules.
     pub alert: String,
@@ -92,7 +92,7 @@ impl GroupBy {
 }
 
 /// `severity:`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeverityChoice {
     /// As written.
     Fixed(Severity),
@@ -101,7 +101,7 @@ pub enum SeverityChoice {
 }
 
 /// The condition of a rule: a closed set, so that the compiler lists every place a new one must be handled.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
     /// A rate or count rose beyond what is usual.
     Spike(Spike),
@@ -148,7 +148,7 @@ impl Condition {
 }
 
 /// Which errors count (`errors:`); empty lists mean all.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ErrorFilter {
     /// Error types: `PaymentError`, globs, `!x` excludes.
     pub class: Vec<Pattern>,
@@ -168,7 +168,7 @@ impl ErrorFilter {
 }
 
 /// `spike:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spike {
     /// What is measured.
     pub of: Metric,
@@ -185,7 +185,7 @@ pub struct Spike {
 }
 
 /// `drop:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DropRule {
     /// What is measured: views, a named event, or the conversion of a funnel step.
     pub of: Metric,
@@ -194,7 +194,7 @@ pub struct DropRule {
 }
 
 /// `first_seen:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FirstSeen {
     /// Which errors count.
     pub errors: ErrorFilter,
@@ -203,7 +203,7 @@ pub struct FirstSeen {
 }
 
 /// `frequency:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frequency {
     /// What is counted.
     pub of: Metric,
@@ -216,7 +216,7 @@ pub struct Frequency {
 }
 
 /// `threshold:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// What is measured.
     pub of: Metric,
@@ -231,7 +231,7 @@ pub struct Threshold {
 }
 
 /// `above:` or `below:`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Bound {
     /// Fires while the value is greater.
     Above(f64),
@@ -240,7 +240,7 @@ pub enum Bound {
 }
 
 /// `absent:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Absent {
     /// What should be there.
     pub of: Metric,
@@ -249,7 +249,7 @@ pub struct Absent {
 }
 
 /// `release:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseRule {
     /// What is measured: a rate.
     pub of: Metric,
@@ -268,7 +268,7 @@ pub struct ReleaseRule {
 }
 
 /// A false-alarm budget: `1 per 30d`, `0.001 per series per week`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FalseAlarms {
     /// The expected number of alerts when nothing has changed …
     pub count: f64,
@@ -279,7 +279,7 @@ pub struct FalseAlarms {
 }
 
 /// What a budget is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BudgetPer {
     /// Each group with its slices.
     Series,

@@ -197,9 +197,12 @@ impl Wal {
     }
 }
 
+/// A segment that may be written on, and its length.
+type Appendable = (Box<dyn DiskFile>, u64);
+
 /// Reads the newest segment through, cuts what is torn and opens it for appending at its length. `None`: its header is lost, so a
 /// new segment must follow it (at `opened.next_offset`).
-fn mend(disk: &dyn Disk, first: u64, path: &Path, opened: &mut Opened) -> Result<Option<(Box<dyn DiskFile>, u64)>, WalError> {
+fn mend(disk: &dyn Disk, first: u64, path: &Path, opened: &mut Opened) -> Result<Option<Appendable>, WalError> {
     let io_error = |error| WalError::Io(path.to_owned(), error);
     let mut reader = SegmentReader::open(disk, path, first).map_err(io_error)?;
     if let Header::Newer(version) = reader.header {
@@ -234,7 +237,7 @@ fn mend(disk: &dyn Disk, first: u64, path: &Path, opened: &mut Opened) -> Result
 }
 
 /// Makes a new, synced segment; one of that name can only be an empty one, and is overwritten.
-fn create(disk: &dyn Disk, dir: &Path, first: u64) -> io::Result<(Box<dyn DiskFile>, u64)> {
+fn create(disk: &dyn Disk, dir: &Path, first: u64) -> io::Result<Appendable> {
     let mut file = disk.create(&segment::path_of(dir, first))?;
     file.append(&segment::header(first))?;
     file.sync()?;

@@ -180,7 +180,32 @@ fn a_damaged_place_in_the_log_costs_what_was_in_it_and_is_counted() {
 }
 
 #[test]
-fn a_rule_that_came_while_spiked_was_away_is_told_when_the_replay_makes_it_fire() {
+fn rules_that_changed_while_spiked_was_away_hold_from_then_on() {
+    let hook = Hook::start();
+    let place = Place::new(&to_hook(&hook.url), BURST);
+    let daemon = place.start();
+    daemon.send(&times(5, &error("/pay")));
+    hook.wait("Burst", "firing");
+    daemon.kill();
+    // The replay judges by the rules of then: what they said is said once. Those of now begin with what comes now.
+    place.write("rules/test.yaml", &BURST.replace("Burst", "Other").replace("5s", "1h"));
+    let daemon = place.start();
+    hook.wait("Burst", "resolved");
+    assert!(daemon.incidents("firing").is_empty());
+    daemon.send(&times(5, &error("/pay")));
+    hook.wait("Other", "firing");
+    daemon.kill();
+    let daemon = place.start();
+    assert_eq!(daemon.incidents("firing").len(), 1);
+    assert!(!daemon.log().contains("event=\"rules_unknown\""), "{}", daemon.log());
+    assert!(daemon.stop().0.success());
+    let told: Vec<_> = hook.letters().iter().map(|letter| letter.id.clone()).collect();
+    let different: std::collections::BTreeSet<_> = told.iter().collect();
+    assert_eq!(different.len(), 3, "fired, resolved, fired: {told:?}");
+}
+
+#[test]
+fn where_the_rules_of_then_are_lost_what_fires_and_was_never_told_is_told() {
     let hook = Hook::start();
     let rule = |name: &str, page: &str| {
         format!("  - alert: {name}\n    where: {{page: {page}}}\n    frequency: {{of: errors, more_than: 3, within: 1h}}\n")
@@ -193,6 +218,8 @@ fn a_rule_that_came_while_spiked_was_away_is_told_when_the_replay_makes_it_fire(
     hook.wait("Old", "firing");
     daemon.kill();
     place.write("rules/test.yaml", &format!("{old}{}", rule("New", "/new")));
+    fs::remove_dir_all(place.path("data/rules")).unwrap();
+    fs::remove_dir_all(place.path("data/checkpoints")).unwrap();
     // Told once, whatever the number of starts: by a crash before any checkpoint, and by an orderly stop.
     let daemon = place.start();
     hook.wait("New", "firing");

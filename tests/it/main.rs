@@ -30,3 +30,4 @@ mod secrets;
 mod sim;
 mod sinks;
 mod watch_properties;
+mod world;

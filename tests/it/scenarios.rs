@@ -33,7 +33,7 @@ pub struct Scenario {
 /// Events are given in batches of so many, as a body would hold them.
 const BATCH: usize = 500;
 
-struct NoFiles;
+pub(crate) struct NoFiles;
 
 impl spiked::config::Reader for NoFiles {
     fn read(&self, path: &Path) -> std::io::Result<String> {
