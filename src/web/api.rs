@@ -144,6 +144,16 @@ pub(super) async fn metrics<B: Backend>(State(app): Shared<B>, request: Request)
     response
 }
 
+/// What describes this API to programs.
+pub(super) const OPENAPI: &str = include_str!("assets/openapi.json");
+
+/// `GET /api/openapi.json`: the same for everybody, so it needs no token.
+pub(super) async fn openapi() -> Response<Body> {
+    let mut response = Response::new(Body::from(OPENAPI));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// `GET /-/healthy`: the process answers.
 pub(super) async fn healthy() -> Response<Body> {
     plain(StatusCode::OK, "spiked is healthy\n".to_owned())

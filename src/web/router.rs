@@ -45,6 +45,7 @@ pub fn router<B: Backend>(backend: Arc<B>) -> Router {
         .route("/api/v1/rules", get(api::rules::<B>))
         .route("/api/v1/deliveries", get(api::deliveries::<B>))
         .route("/api/v1/outcomes", get(api::outcomes::<B>))
+        .route("/api/openapi.json", get(api::openapi))
         .route("/metrics", get(api::metrics::<B>))
         .route("/-/healthy", get(api::healthy))
         .route("/-/ready", get(api::ready::<B>))
@@ -300,6 +301,30 @@ mod tests {
         assert!(page.body.contains("Waiting for the first event"));
         let metrics = ask(&fake, "GET", "/metrics", &[], "").await;
         assert!(metrics.body.contains(r#"spiked_http_requests_total{path="/",status="200"} 1"#), "{}", metrics.body);
+    }
+
+    #[tokio::test]
+    async fn the_description_of_the_api_has_every_path_and_no_other() {
+        let described: serde_json::Value = serde_json::from_str(api::OPENAPI).unwrap();
+        assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let fake = Arc::new(Fake::default());
+        let source = include_str!("router.rs");
+        let routes = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        // What is for people alone is not described.
+        let is_for_programs = |path: &&str| path.starts_with("/v1/") || path.starts_with("/api/") || path.starts_with("/-/");
+        let routes: Vec<&str> = routes.filter(|path| is_for_programs(path) || *path == "/metrics").collect();
+        assert!(routes.len() > 15, "{routes:?}");
+        for route in &routes {
+            assert!(described["paths"].get(*route).is_some(), "{route} is not described");
+        }
+        for (path, methods) in described["paths"].as_object().unwrap() {
+            assert!(routes.contains(&path.as_str()), "{path} is described and not there");
+            for method in methods.as_object().unwrap().keys() {
+                let uri = path.replace("{id}", "7").replace("{job}", "nightly");
+                let answer = ask(&fake, &method.to_uppercase(), &uri, &[], "").await;
+                assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
+            }
+        }
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn incidents_are_seen_acknowledged_and_resolved_from_the_command_line() {
     let (_, shown, _) = with_token(&["ack", "spk-1"]);
     assert!(shown.contains("acknowledged by admin") && shown.contains("page=/pay"), "{shown}");
     let (_, json, _) = with_token(&["show", "1", "--json"]);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["acknowledged_by"], "admin");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["acknowledged_by"], "admin");
     assert_eq!(with_token(&["resolve", "SPK-1"]).0, Some(0));
     let (code, _, said) = with_token(&["resolve", "SPK-1"]);
     assert!(code == Some(2) && said.contains("409: SPK-1 is over already"), "{said}");
