@@ -16,13 +16,17 @@ use crate::watch::{Input, Notice, Output, Watch, WatchConfig};
 use super::clock;
 
 /// Format of a checkpoint's bytes.
-pub const CHECKPOINT_FORMAT: u32 = 2;
+pub const CHECKPOINT_FORMAT: u32 = 3;
 
 /// Entries that may wait for the watch; more hold back the log, and with it the senders.
 const QUEUE: usize = 256;
 
-/// How often the state goes out as a checkpoint.
+/// How often the state goes out as a checkpoint, at most …
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// … and no more than one part in so many of the time is spent on it: a large state takes seconds.
+const CHECKPOINT_SHARE: u32 = 20;
+/// Ticks alone are replayed in no time: a state that only they have changed can wait so long.
+const CHECKPOINT_IDLE: Duration = Duration::from_secs(3600);
 
 /// What a checkpoint holds beside the watch.
 #[derive(Serialize, Deserialize)]
@@ -68,6 +72,8 @@ pub struct WatchTask {
     pub arrival: Timestamp,
     /// The offset of the next entry.
     pub next_offset: u64,
+    /// Entries so far that were no ticks.
+    batches: u64,
     metrics: Arc<Metrics>,
     pending: Option<Arc<WatchConfig>>,
     output: Output,
@@ -82,13 +88,14 @@ impl WatchTask {
         next_offset: u64,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { watch, positions, arrival, next_offset, metrics, pending: None, output: Output::default() }
+        Self { watch, positions, arrival, next_offset, batches: 0, metrics, pending: None, output: Output::default() }
     }
 
     /// Hands one durable entry to the core; what it says goes to `desk`.
     pub fn apply(&mut self, offset: u64, entry: Entry, desk: &mut dyn FnMut(Vec<Transition>)) {
         let started = clock::monotonic();
         self.next_offset = offset + 1;
+        self.batches += u64::from(!matches!(entry, Entry::Tick(_)));
         match entry {
             Entry::Batch { source, batch, positions } => {
                 self.arrival = batch.events.last().map_or(self.arrival, |event| event.arrival.max(self.arrival));
@@ -165,7 +172,8 @@ impl WatchTask {
         checkpoints: &SyncSender<Checkpoint>,
     ) {
         let mut asked = None;
-        let mut checkpointed = (clock::monotonic(), self.next_offset);
+        let mut checkpointed = (clock::monotonic(), self.next_offset, self.batches);
+        let mut pause = CHECKPOINT_EVERY;
         self.tell(&mut desk);
         loop {
             let wait = self.watch.next_deadline().map_or(Duration::from_secs(1), |at| at.since(clock::now()));
@@ -192,9 +200,13 @@ impl WatchTask {
                 let _failing = committer.submit(Entry::Tick(now));
                 asked = Some(now);
             }
-            if (clock::monotonic() - checkpointed.0) > CHECKPOINT_EVERY && self.next_offset > checkpointed.1 {
-                checkpointed = (clock::monotonic(), self.next_offset);
+            let age = clock::monotonic() - checkpointed.0;
+            let rest = if self.batches > checkpointed.2 { pause } else { CHECKPOINT_IDLE };
+            if age > rest && self.next_offset > checkpointed.1 {
+                let began = clock::monotonic();
                 let _busy = checkpoints.try_send(self.checkpoint());
+                checkpointed = (clock::monotonic(), self.next_offset, self.batches);
+                pause = CHECKPOINT_EVERY.max((checkpointed.0 - began) * CHECKPOINT_SHARE);
             }
         }
         // The last one waits for its turn: the next start replays nothing.
