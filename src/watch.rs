@@ -9,8 +9,11 @@
 //! group by group, and only the groups that were touched; what must happen without events (a window slides, an absence, `for`)
 //! waits in a queue of deadlines. Nothing ever scans all series but the hourly count for budgets.
 
+mod deadlines;
 mod drop;
+mod early;
 mod finding;
+mod gathered;
 mod group;
 mod judge;
 mod plan;
@@ -18,10 +21,11 @@ mod query;
 mod release;
 mod releases;
 mod site;
+mod slices;
 mod step;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +34,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::limits::{DEDUP_WINDOW, ENVS_PER_SITE, OTHER, SITES};
 use crate::model::series::SeriesKey;
-use crate::model::{Batch, Dim, Event, Kind, Outcome, Refusal, Timestamp, Transition};
+use crate::model::{Batch, Dim, Event, HashedMap, Kind, Outcome, Refusal, Timestamp, Transition};
 use crate::rule::{Bound, Condition, Rule};
 
+use deadlines::Deadlines;
 use group::{Group, GroupKey, Hit, RuleState};
 use plan::{Cut, Plan, Signal};
 use site::Site;
@@ -152,25 +157,35 @@ pub struct Watch {
 struct State {
     shard: u32,
     sites: Vec<Site>,
-    site_index: HashMap<u64, u32>,
-    series: HashMap<u64, Series>,
+    site_index: HashedMap<u32>,
+    series: HashedMap<Series>,
+    /// [`Plan::links_hash`] of the plan that groups and links were made by.
+    links_hash: u64,
+    /// Cut and group ([`NO_GROUP`]: depends on the event) of all series, one after the other.
+    links: Vec<(u32, u32)>,
     cuts: Vec<CutState>,
     /// The second of arrival that is being gathered.
     second: i64,
     touched: Vec<(u32, u32)>,
-    deadlines: BTreeSet<Deadline>,
+    /// Groups that are tried before the second is over, and when.
+    suspects: Vec<(u32, u32)>,
+    early: Timestamp,
+    /// The last second in which something was told early.
+    early_second: i64,
+    /// Values of dimensions that came in that second.
+    names: slices::Names,
+    /// Made anew from the rules' wakes after a restart.
+    #[serde(skip)]
+    deadlines: Deadlines,
     resumed: Timestamp,
     budgets: judge::Budgets,
 }
-
-/// When a rule looks at a group again: time, cut, group, place among the group's rules.
-type Deadline = (Timestamp, u32, u32, u32);
 
 #[derive(Default, Serialize, Deserialize)]
 struct CutState {
     id: u64,
     groups: Vec<Group>,
-    index: HashMap<u64, u32>,
+    index: HashedMap<u32>,
 }
 
 /// Whether a rule has something to say of a group to which nothing comes.
@@ -184,13 +199,15 @@ fn judges_silence(rule: &Rule) -> bool {
     }
 }
 
-/// A series' place in the cuts. `NO_GROUP`: the group depends on the event.
-#[derive(Serialize, Deserialize)]
+/// A series' site, and its places in the cuts: so many of [`State::links`] from there on.
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Series {
     site: u32,
-    links: Vec<(u32, u32)>,
+    from: u32,
+    count: u32,
 }
 
+/// Stands for a group that depends on the event.
 const NO_GROUP: u32 = u32::MAX;
 
 /// A checkpoint that cannot be read back.
@@ -213,12 +230,18 @@ impl Watch {
         let state = State {
             shard,
             sites: Vec::new(),
-            site_index: HashMap::new(),
-            series: HashMap::new(),
+            site_index: HashedMap::default(),
+            series: HashedMap::default(),
+            links_hash: plan.links_hash(&config),
+            links: Vec::new(),
             cuts,
             second: 0,
             touched: Vec::new(),
-            deadlines: BTreeSet::new(),
+            suspects: Vec::new(),
+            early: Timestamp::default(),
+            early_second: 0,
+            names: slices::Names::default(),
+            deadlines: Deadlines::default(),
             resumed: Timestamp::default(),
             budgets: judge::Budgets::default(),
         };
@@ -243,6 +266,7 @@ impl Watch {
         let state: State = postcard::from_bytes(bytes).map_err(|e| BadCheckpoint(e.to_string()))?;
         let mut watch = Self::new(state.shard, Arc::clone(&config));
         watch.state = state;
+        watch.book_all();
         watch.set_config(config, u64::MAX, &mut Output::default());
         Ok(watch)
     }
@@ -272,8 +296,8 @@ impl Watch {
     /// When the watch has something to do even if no event comes.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let close = (!self.state.touched.is_empty()).then(|| Timestamp::from_secs(self.state.second + 1));
-        let wake = self.state.deadlines.first().map(|deadline| deadline.0);
-        close.into_iter().chain(wake).min()
+        let wake = self.state.deadlines.first();
+        close.into_iter().chain(wake).chain(self.early()).min()
     }
 
     /// What was weighed and not told, since this watch was made.
@@ -355,17 +379,20 @@ impl Watch {
             Kind::View | Kind::Error | Kind::Track => {}
         }
         let Some(series) = self.series_of(batch, event, out) else { return };
-        let Some((site, links)) = self.state.series.get(&series).map(|series| (series.site, series.links.len())) else { return };
+        for value in event.dims.into_iter().filter(|value| !value.is_empty()) {
+            self.state.names.entry(u64::from(value.hash())).or_insert_with(|| batch.str(value).to_owned());
+        }
+        let Series { site, from, count } = series;
         let visit = self.note_visit(site, event);
-        for place in 0..links {
-            let (cut, group) = self.state.series[&series].links[place];
+        for place in from..from + count {
+            let (cut, group) = self.state.links[place as usize];
             let spec = &self.plan.cuts[cut as usize];
             if spec.signal == Signal::Conversion {
                 self.count_step(cut, site, batch, event);
                 continue;
             }
             let Some((views, errors)) = spec.counts(batch, event) else { continue };
-            let by_session = spec.signal == Signal::Sessions;
+            let (by_session, asks) = (spec.signal == Signal::Sessions, spec.asks);
             let group = if group == NO_GROUP {
                 if !spec.event_passes(batch, event) {
                     continue;
@@ -376,21 +403,22 @@ impl Watch {
             };
             let found = &mut self.state.cuts[cut as usize].groups[group as usize];
             let newcomer = self.state.sites[site as usize].releases.newcomer(plan::dim_of(event, Dim::Release).hash());
-            found.add(&Hit { batch, event, views, errors, by_session, newcomer, visit });
+            found.add(&Hit { batch, event, views, errors, by_session, asks, newcomer, visit });
             if !found.touched {
                 found.touched = true;
                 self.state.touched.push((cut, group));
             }
             if errors > 0 {
                 self.judge_novelty(cut, group, batch, event, out);
+                self.note_suspect(cut, group, event.arrival);
             }
         }
     }
 
-    /// The hash of the event's series, made if it is new: `other` when the site has as many as it may.
-    fn series_of(&mut self, batch: &Batch, event: &Event, out: &mut Output) -> Option<u64> {
-        if self.state.series.contains_key(&event.series) {
-            return Some(event.series);
+    /// The event's series, made if it is new: `other` when the site has as many as it may.
+    fn series_of(&mut self, batch: &Batch, event: &Event, out: &mut Output) -> Option<Series> {
+        if let Some(series) = self.state.series.get(&event.series) {
+            return Some(*series);
         }
         let site = self.site_of(batch, event)?;
         let known = &mut self.state.sites[site as usize];
@@ -406,14 +434,20 @@ impl Watch {
             }
             (key.page, key.step) = (OTHER.to_owned(), String::new());
             hash = key.hash();
-            if self.state.series.contains_key(&hash) {
-                return Some(hash);
+            if let Some(series) = self.state.series.get(&hash) {
+                return Some(*series);
             }
         }
         known.series += 1;
-        let links = self.links_of(site, &key, event.arrival);
-        self.state.series.insert(hash, Series { site, links });
-        Some(hash)
+        Some(self.add_series(hash, site, &key, event.arrival))
+    }
+
+    fn add_series(&mut self, hash: u64, site: u32, key: &SeriesKey, now: Timestamp) -> Series {
+        let links = self.links_of(site, key, now);
+        let series = Series { site, from: self.state.links.len() as u32, count: links.len() as u32 };
+        self.state.links.extend(links);
+        self.state.series.insert(hash, series);
+        series
     }
 
     /// The groups of a series, cut by cut; groups that do not exist are made.
@@ -509,6 +543,14 @@ impl Watch {
         self.begin(offset);
         let now = self.newest_arrival();
         let plan = Plan::new(config.rules.clone());
+        let links = plan.links_hash(&config);
+        if links == self.state.links_hash {
+            // No group has to be looked at: all that changed is words.
+            (self.plan, self.config) = (plan, config);
+            return self.set_alphas();
+        }
+        self.state.links_hash = links;
+        self.clear_suspects();
         self.retire(&plan, now, out);
         let mut old: HashMap<u64, CutState> = std::mem::take(&mut self.state.cuts).into_iter().map(|cut| (cut.id, cut)).collect();
         self.state.cuts = plan
@@ -518,10 +560,25 @@ impl Watch {
             .collect();
         (self.plan, self.config) = (plan, config);
         self.state.touched.clear();
-        self.state.deadlines.clear();
         self.relink();
+        self.book_all();
         self.relink_drops();
         self.set_alphas();
+    }
+
+    /// Books all wakes.
+    fn book_all(&mut self) {
+        self.state.deadlines.clear();
+        for (cut, state) in self.state.cuts.iter_mut().enumerate() {
+            for (index, group) in state.groups.iter_mut().enumerate() {
+                for (place, rule) in group.rules.iter_mut().enumerate() {
+                    rule.booked = rule.wake.map_or(0, Timestamp::secs);
+                    if rule.booked != 0 {
+                        self.state.deadlines.book(rule.booked, (cut as u32, index as u32, place as u32));
+                    }
+                }
+            }
+        }
     }
 
     /// Joins series, groups and rules anew after a change of the plan.
@@ -558,20 +615,17 @@ impl Watch {
                 if group.touched {
                     self.state.touched.push((cut as u32, index as u32));
                 }
-                for (place, rule) in group.rules.iter_mut().enumerate() {
+                for rule in &mut group.rules {
                     // A rule that is new to a group looks at it once even if nothing comes: it may be silent already.
                     if rule.wake.is_none() && !rule.alert.is_firing() && judges_silence(&self.plan.rules[rule.rule]) {
                         rule.wake = Some(Timestamp::from_secs(now.secs() + 1));
                     }
-                    if let Some(wake) = rule.wake {
-                        self.state.deadlines.insert((wake, cut as u32, index as u32, place as u32));
-                    }
                 }
             }
         }
+        self.state.links.clear();
         for (site, key, seen) in keys {
-            let links = self.links_of(site, &key, seen);
-            self.state.series.insert(key.hash(), Series { site, links });
+            self.add_series(key.hash(), site, &key, seen);
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::desk::{Desk, Input};
 use crate::ingest::encoding::{self, EncodingError};
 use crate::ingest::{ArrivalClock, Report, Scratch, native};
-use crate::model::{Batch, Dim, Timestamp};
+use crate::model::{Batch, Dim, Event, Timestamp};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::wal::{CommitError, Committer, Entry};
@@ -108,6 +108,10 @@ impl Shared {
 
 /// Events that a browser sends itself say nothing of the browser: its user agent does.
 fn fill_agent(batch: &mut Batch, user_agent: &str) {
+    let says_all = |event: &Event| [Dim::Browser, Dim::Os, Dim::Device].iter().all(|dim| !event.dims[*dim as usize].is_empty());
+    if user_agent.is_empty() || batch.events.iter().all(says_all) {
+        return;
+    }
     let agent = crate::ingest::agent::parse(user_agent);
     if agent.bot || agent.browser.is_empty() {
         return;

@@ -22,14 +22,18 @@ pub const CHECKPOINT_FORMAT: u32 = 3;
 /// Entries that may wait for the watch; more hold back the log, and with it the senders.
 const QUEUE: usize = 256;
 
-/// How often the state goes out as a checkpoint.
+/// How often the state goes out as a checkpoint, at most …
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// … and no more than one part in so many of the time is spent on it: a large state takes seconds.
+const CHECKPOINT_SHARE: u32 = 20;
+/// Ticks alone are replayed in no time: a state that only they have changed can wait so long.
+const CHECKPOINT_IDLE: Duration = Duration::from_secs(3600);
 
 /// Work of the watch after which a checkpoint is written before its time: a replay does that work again, and about as long.
 const REPLAY_MAX: Duration = Duration::from_secs(1);
 
 /// … but the work between two checkpoints is at least this many times that of writing one.
-const CHECKPOINT_SHARE: u32 = 10;
+const CHECKPOINT_WORK: u32 = 10;
 
 /// A look at the watch at a time.
 pub type Look = Box<dyn FnOnce(&Watch, Timestamp) + Send>;
@@ -74,6 +78,8 @@ pub struct WatchTask {
     pub next_offset: u64,
     /// What is in force, by the name that the log has for it.
     pub in_force: u64,
+    /// Entries so far that were no ticks.
+    batches: u64,
     metrics: Arc<Metrics>,
     archive: Archive,
     /// The newest configuration and its name.
@@ -96,6 +102,7 @@ impl WatchTask {
             arrival: Timestamp::default(),
             next_offset: 0,
             in_force: newest.0,
+            batches: 0,
             metrics,
             archive,
             newest,
@@ -125,6 +132,7 @@ impl WatchTask {
     pub fn apply(&mut self, offset: u64, entry: Entry, desk: &mut dyn FnMut(Vec<Transition>)) {
         let started = clock::monotonic();
         self.next_offset = offset + 1;
+        self.batches += u64::from(!matches!(entry, Entry::Tick(_)));
         match entry {
             Entry::Batch { source, batch, positions } => {
                 self.arrival = batch.events.last().map_or(self.arrival, |event| event.arrival.max(self.arrival));
@@ -216,7 +224,7 @@ impl WatchTask {
     ) {
         let room = Freed(room);
         let mut asked = None;
-        let mut last = Last { at: clock::monotonic(), offset: self.next_offset, took: Duration::ZERO };
+        let mut last = Last { at: clock::monotonic(), offset: self.next_offset, batches: self.batches, took: Duration::ZERO };
         self.tell(&mut desk);
         loop {
             let wait = self.watch.next_deadline().map_or(Duration::from_secs(1), |at| at.since(clock::now()));
@@ -249,7 +257,7 @@ impl WatchTask {
                 let at = clock::monotonic();
                 let state = self.checkpoint();
                 (self.worked, self.wanted, self.bytes) = (Duration::ZERO, false, state.bytes.len());
-                last = Last { at, offset: state.offset, took: clock::monotonic() - at };
+                last = Last { at, offset: state.offset, batches: self.batches, took: clock::monotonic() - at };
                 let _gone = checkpoints.queue.send(state);
             }
         }
@@ -258,8 +266,10 @@ impl WatchTask {
     }
 
     fn is_checkpoint_due(&self, last: &Last) -> bool {
-        let worked = self.worked > REPLAY_MAX.max(last.took * CHECKPOINT_SHARE);
-        let is_time = clock::monotonic() - last.at > CHECKPOINT_EVERY;
+        let worked = self.worked > REPLAY_MAX.max(last.took * CHECKPOINT_WORK);
+        let pause =
+            if self.batches > last.batches { CHECKPOINT_EVERY.max(last.took * CHECKPOINT_SHARE) } else { CHECKPOINT_IDLE };
+        let is_time = clock::monotonic() - last.at > pause;
         self.wanted || ((worked || is_time) && self.next_offset > last.offset)
     }
 }
@@ -268,6 +278,7 @@ impl WatchTask {
 struct Last {
     at: Duration,
     offset: u64,
+    batches: u64,
     took: Duration,
 }
 

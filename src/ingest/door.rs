@@ -292,9 +292,14 @@ fn clean(text: &str) -> Cow<'_, str> {
 
 /// As [`clean`], and without secrets. Short words without digits and signs cannot be one and cost nothing.
 fn clean_scrubbed(text: &str) -> Cow<'_, str> {
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    if digits < 7 && !(digits > 0 && text.len() >= 20) && !text.contains(['@', '%', '?', '=', ':']) {
-        return clean(text);
+    let (mut digits, mut signs, mut printable) = (0, false, text.len() <= VALUE_CHARS);
+    for byte in text.bytes() {
+        digits += usize::from(byte.is_ascii_digit());
+        signs |= matches!(byte, b'@' | b'%' | b'?' | b'=' | b':');
+        printable &= matches!(byte, b' '..=b'~');
+    }
+    if digits < 7 && !(digits > 0 && text.len() >= 20) && !signs {
+        return if printable { Cow::Borrowed(text) } else { clean(text) };
     }
     let mut scrubbed = String::with_capacity(text.len());
     scrub::scrub(text, &mut scrubbed);

@@ -12,6 +12,7 @@ pub mod fingerprint;
 mod frames;
 pub mod native;
 mod native_fields;
+mod native_scan;
 pub mod page;
 pub mod raw;
 pub mod salt;

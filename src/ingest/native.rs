@@ -14,6 +14,7 @@ use crate::model::{Batch, Outcome};
 
 use super::door::{ArrivalClock, Door, Refused};
 use super::native_fields::{Line, Problem};
+use super::native_scan::scan;
 use super::raw::RawEvent;
 use super::scratch::Scratch;
 
@@ -160,6 +161,9 @@ impl Reader<'_> {
         report: &mut Report,
     ) -> Result<(), Refused> {
         let Ok(text) = std::str::from_utf8(text) else { return Err(invalid(Refusal::Syntax, "not UTF-8".to_owned())) };
+        if let Some(event) = scan(text) {
+            return self.push(event, clock, batch, scratch);
+        }
         let items = serde_json::Deserializer::from_str(text).into_iter::<Line<'_>>();
         let mut last = None;
         for item in items {

@@ -14,7 +14,7 @@ use crate::model::{Dim, Timestamp};
 use super::raw::{RawEvent, RawKind};
 
 /// The largest `count` of a line.
-const COUNT_MAX: f64 = 1e9;
+pub(super) const COUNT_MAX: f64 = 1e9;
 
 const TYPES: &str = "view, error, track, request, deploy, heartbeat";
 
@@ -451,7 +451,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
     parse_plain_utc(text.as_bytes()).or_else(|| Timestamp::parse_rfc3339(text))
 }
 
-fn parse_plain_utc(text: &[u8]) -> Option<Timestamp> {
+pub(super) fn parse_plain_utc(text: &[u8]) -> Option<Timestamp> {
     let digits = |from: usize, to: usize| {
         text[from..to].iter().try_fold(0i64, |value, b| b.is_ascii_digit().then(|| value * 10 + i64::from(b - b'0')))
     };

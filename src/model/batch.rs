@@ -1,9 +1,12 @@
 //! Events travel in batches: one arena of text and flat vectors, so that nothing is allocated for a single event.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::event::{ErrorPart, Event, HeartbeatPart, TrackPart};
+use super::stored;
 
 /// A piece of a batch's text, with a hash of its content to compare by. Empty means absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,21 @@ impl Text {
     /// An absent text.
     pub const NONE: Self = Self { start: 0, len: 0, hash: 0 };
 
+    /// The handle of a text that begins at `start` of its batch.
+    pub(super) fn new(start: u32, content: &str) -> Self {
+        if content.is_empty() { Self::NONE } else { Self { start, len: content.len() as u32, hash: hash_text(content) as u32 } }
+    }
+
+    /// Where it begins in its batch.
+    pub(super) const fn start(self) -> u32 {
+        self.start
+    }
+
+    /// Its bytes.
+    pub(super) const fn len(self) -> u32 {
+        self.len
+    }
+
     /// Whether it is absent.
     pub const fn is_empty(self) -> bool {
         self.len == 0
@@ -29,12 +47,14 @@ impl Text {
 }
 
 /// The stable hash used for texts throughout (xxh3, 64 bits, no seed).
+#[inline]
 pub fn hash_text(text: &str) -> u64 {
     xxh3_64(text.as_bytes())
 }
 
 /// Events with the texts they refer to. Also what the log keeps, so it holds nothing that must not be stored.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Batch {
     text: String,
     /// In order of arrival.
@@ -49,6 +69,54 @@ pub struct Batch {
     pub tags: Vec<(Text, Text)>,
 }
 
+/// A batch as it is written down, events as [`stored`] bytes.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    text: &'a str,
+    #[serde(serialize_with = "serialize_bytes")]
+    events: &'a [u8],
+    errors: Cow<'a, [ErrorPart]>,
+    tracks: Cow<'a, [TrackPart]>,
+    heartbeats: Cow<'a, [HeartbeatPart]>,
+    tags: Cow<'a, [(Text, Text)]>,
+}
+
+/// All at once; a slice would be written byte by byte.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
+fn serialize_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+impl Serialize for Batch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stored = Stored {
+            text: &self.text,
+            events: &stored::encode(&self.events),
+            errors: Cow::Borrowed(&self.errors),
+            tracks: Cow::Borrowed(&self.tracks),
+            heartbeats: Cow::Borrowed(&self.heartbeats),
+            tags: Cow::Borrowed(&self.tags),
+        };
+        stored.serialize(serializer)
+    }
+}
+
+impl TryFrom<Stored<'_>> for Batch {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored<'_>) -> Result<Self, Self::Error> {
+        let events = stored::decode(stored.events, stored.text).ok_or("these are no events")?;
+        Ok(Self {
+            text: stored.text.to_owned(),
+            events,
+            errors: stored.errors.into_owned(),
+            tracks: stored.tracks.into_owned(),
+            heartbeats: stored.heartbeats.into_owned(),
+            tags: stored.tags.into_owned(),
+        })
+    }
+}
+
 impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
@@ -60,9 +128,13 @@ impl Batch {
         if text.is_empty() {
             return Text::NONE;
         }
+        self.add_hashed(text, hash_text(text) as u32)
+    }
+
+    fn add_hashed(&mut self, text: &str, hash: u32) -> Text {
         let start = u32::try_from(self.text.len()).expect("a batch is far smaller than 4 GiB by the body limits");
         self.text.push_str(text);
-        Text { start, len: text.len() as u32, hash: hash_text(text) as u32 }
+        Text { start, len: text.len() as u32, hash }
     }
 
     /// As [`add_text`](Self::add_text), but a text that this batch holds already where `memo` says is not stored again. `memo` is
@@ -75,10 +147,11 @@ impl Batch {
         let slot = hash as usize & (memo.len() - 1);
         let known = memo[slot];
         let start = known.start as usize;
-        if known.hash == hash && self.text.get(start..start + known.len as usize) == Some(text) {
+        // As bytes: where a text begins and ends here was asked when it was stored.
+        if known.hash == hash && self.text.as_bytes().get(start..start + known.len as usize) == Some(text.as_bytes()) {
             return known;
         }
-        memo[slot] = self.add_text(text);
+        memo[slot] = self.add_hashed(text, hash);
         memo[slot]
     }
 

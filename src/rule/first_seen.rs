@@ -3,10 +3,11 @@
 //! Each page keeps the kinds of error it knows and how often novelty comes by itself. A kind that is new on a clean page is told
 //! at once; on a page where novelty never ends it must repeat faster than new kinds do (see [`crate::stats::good_turing`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::HashedMap;
 use crate::model::limits::FINGERPRINTS_PER_PAGE;
 use crate::stats::good_turing::{Weighing, is_news, novelty_rate};
 use crate::stats::{WEEK_SECS, decay};
@@ -52,7 +53,7 @@ struct Candidate {
 /// What one page knows of its errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Page {
-    kinds: HashMap<u64, Kind>,
+    kinds: HashedMap<Kind>,
     candidates: BTreeMap<u64, Candidate>,
     errors: u64,
     singletons: u64,

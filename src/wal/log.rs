@@ -22,6 +22,14 @@ pub enum WalError {
         /// Its version.
         version: u32,
     },
+    /// Written before the first release, in a format that is not read any more.
+    #[error("{} has log format {version}, of a build before 0.1.0; move the data folder away to begin anew", .path.display())]
+    Older {
+        /// The segment.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
 }
 
 /// How the log is laid out.
@@ -205,8 +213,10 @@ type Appendable = (Box<dyn DiskFile>, u64);
 fn mend(disk: &dyn Disk, first: u64, path: &Path, opened: &mut Opened) -> Result<Option<Appendable>, WalError> {
     let io_error = |error| WalError::Io(path.to_owned(), error);
     let mut reader = SegmentReader::open(disk, path, first).map_err(io_error)?;
-    if let Header::Newer(version) = reader.header {
-        return Err(WalError::Newer { path: path.to_owned(), version });
+    match reader.header {
+        Header::Newer(version) => return Err(WalError::Newer { path: path.to_owned(), version }),
+        Header::Older(version) => return Err(WalError::Older { path: path.to_owned(), version }),
+        Header::Sound | Header::Damaged => {}
     }
     loop {
         let expected = reader.next_offset();

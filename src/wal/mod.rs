@@ -23,5 +23,5 @@ pub use lock::{DirLock, LockError};
 pub use log::{Opened, Wal, WalError, WalOptions};
 pub use replay::{Damage, Replay};
 
-/// Version of the segment format; older ones are migrated, newer ones refused.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the segment format; newer ones are refused, and so is 1, which builds before 0.1.0 wrote.
+pub const FORMAT_VERSION: u32 = 2;

@@ -100,8 +100,10 @@ impl Replay {
     fn open_next(&mut self) -> Result<bool, WalError> {
         let Some((first, path)) = self.segments.pop_front() else { return Ok(false) };
         let reader = SegmentReader::open(self.disk.as_ref(), &path, first).map_err(|error| WalError::Io(path.clone(), error))?;
-        if let Header::Newer(version) = reader.header {
-            return Err(WalError::Newer { path, version });
+        match reader.header {
+            Header::Newer(version) => return Err(WalError::Newer { path, version }),
+            Header::Older(version) => return Err(WalError::Older { path, version }),
+            Header::Sound | Header::Damaged => {}
         }
         let end = self.segments.front().map_or(u64::MAX, |(next, _)| *next);
         self.open = Some(Open { reader, path, end });

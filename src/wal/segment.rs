@@ -55,6 +55,8 @@ pub(super) enum Header {
     Sound,
     /// Written by a later version of spiked.
     Newer(u32),
+    /// Written before the first release.
+    Older(u32),
     /// Cut short or overwritten.
     Damaged,
 }
@@ -66,6 +68,7 @@ fn read_header(bytes: &[u8], first_offset: u64) -> Header {
     }
     match u32_at(bytes, 8) {
         version if version > FORMAT_VERSION => Header::Newer(version),
+        version if version < FORMAT_VERSION => Header::Older(version),
         _ if u64_at(bytes, 12) == first_offset => Header::Sound,
         _ => Header::Damaged,
     }
@@ -197,5 +200,9 @@ mod tests {
         let crc = crc32fast::hash(&bytes[..20]);
         bytes[20..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(read_header(&bytes, 7), Header::Newer(9));
+        bytes[8] = 1;
+        let crc = crc32fast::hash(&bytes[..20]);
+        bytes[20..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(read_header(&bytes, 7), Header::Older(1));
     }
 }

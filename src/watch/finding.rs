@@ -14,9 +14,10 @@ use crate::rule::window::Measured;
 use crate::rule::{Condition, Rule, SeverityChoice};
 
 use super::drop::{Fall, WholeSite};
-use super::group::{Group, OpenError, Said, Slice};
+use super::group::{Group, OpenError, Said};
 use super::judge::zone_secs;
 use super::site::Site;
+use super::slices::Slice;
 use super::{Output, SitePlan, Watch};
 
 /// Steps of the chart that goes with an alert: two minutes each, two hours in all.

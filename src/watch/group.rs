@@ -4,90 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::state::AlertState;
 use crate::model::finding::TopError;
-use crate::model::limits::{OTHER, SLICES_PER_DIM};
-use crate::model::{Batch, Dim, Event, Labels, Timestamp};
+use crate::model::{Batch, Event, Labels, Timestamp};
 use crate::rule::detector::{Counts, Detector};
 use crate::rule::release::{Newcomer, Trials};
 use crate::rule::spike::{SpikeState, Stream};
 use crate::window::{Ring, Sessions, Visited};
 
 use super::drop::DropState;
+use super::gathered::Gathered;
+use super::plan::Asks;
+use super::slices::{self, DimSlices, Names, Noted, Slice};
 
 /// Kinds of error kept for the words of a message.
 const TOP_ERRORS: usize = 12;
 
+/// Events of a second that a group keeps room for.
+const NOTED_KEPT: usize = 8;
+
 /// A slice without views for so long, while its group has some, is gone.
 const SLICE_GONE_SECS: u64 = 900;
-
-/// Sessions (or views) a slice must have shown before it may be named.
-const PEOPLE: usize = crate::model::limits::SLICE_NAMED_SESSIONS_MIN as usize;
-
-/// Events that come this late wait before they are judged: bundles bring views first and errors after, seconds apart.
-const LATE_SECS: i64 = 60;
-/// They wait for the end of the minute after that in which the first event of their minute came.
-const LATE_MINUTES: i64 = 2;
-/// Minutes that wait at once; beyond this the oldest are judged together.
-const LATE_MAX: usize = 8;
-
-/// Counts that wait to be judged.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Gathered {
-    fresh: Counts,
-    late: Vec<Late>,
-}
-
-/// Late counts of one minute.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Late {
-    minute: i64,
-    /// The minute of arrival of the first of them.
-    since: i64,
-    counts: Counts,
-}
-
-impl Gathered {
-    fn add(&mut self, counts: &Counts, at: Timestamp, now: Timestamp) {
-        if now.secs() - at.secs() < LATE_SECS {
-            add_counts(&mut self.fresh, counts);
-            return;
-        }
-        let minute = at.secs().div_euclid(60);
-        let full = self.late.len() >= LATE_MAX;
-        match self.late.iter_mut().find(|late| late.minute == minute || full) {
-            Some(late) => add_counts(&mut late.counts, counts),
-            None => self.late.push(Late { minute, since: now.secs().div_euclid(60), counts: *counts }),
-        }
-    }
-
-    /// Takes what is to be judged at `now`.
-    pub(crate) fn take(&mut self, now: Timestamp) -> Counts {
-        let mut counts = std::mem::take(&mut self.fresh);
-        let minute = now.secs().div_euclid(60);
-        self.late.retain(|late| {
-            let waits = late.since + LATE_MINUTES > minute;
-            if !waits {
-                add_counts(&mut counts, &late.counts);
-            }
-            waits
-        });
-        counts
-    }
-
-    /// Gives counts back that no judgement is made of: errors of sessions that have been counted.
-    pub(crate) fn give_back(&mut self, counts: &Counts) {
-        add_counts(&mut self.fresh, counts);
-    }
-
-    /// Forgets late counts from before a time.
-    fn forget_before(&mut self, time: Timestamp) {
-        self.late.retain(|late| late.minute * 60 >= time.secs());
-    }
-
-    /// When late counts are to be judged, if any wait.
-    fn wake(&self) -> Option<Timestamp> {
-        self.late.iter().map(|late| Timestamp::from_secs((late.since + LATE_MINUTES) * 60)).min()
-    }
-}
 
 /// A group and everything learned about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,6 +33,8 @@ pub(crate) struct Group {
     pub(crate) ring: Ring,
     pub(crate) sessions: Sessions,
     pub(crate) slices: Vec<DimSlices>,
+    /// What came for the slices since the last judgement.
+    noted: Vec<Noted>,
     pub(crate) top_errors: Vec<KnownError>,
     pub(crate) pending: Gathered,
     /// All that came since the last judgement, late or not.
@@ -107,9 +44,17 @@ pub(crate) struct Group {
     /// Views by their minute since the last look, where a `drop` rule wants them.
     pub(crate) minutes: Vec<Minute>,
     pub(crate) touched: bool,
+    /// It waits for an early trial.
+    pub(crate) suspect: bool,
+    /// Of the last look at the whole: the highest rate that is taken as usual.
+    pub(crate) boundary: f32,
+    /// Views of the last judged second.
+    pub(crate) views_before: f32,
     /// The minute in which slices were last looked over.
     sliced: i64,
     pub(crate) detector: Option<Box<Detector>>,
+    /// The first looks, views alone, from before there is a detector.
+    pub(super) young: Vec<(Timestamp, f64)>,
     /// In the order of the plan's rules for this group.
     pub(crate) rules: Vec<RuleState>,
     /// Arrival of the newest counted event.
@@ -144,8 +89,7 @@ pub(crate) struct GroupKey {
 pub(crate) struct RuleState {
     /// [`crate::rule::Rule::condition_id`]: how the state is found again after an edit.
     pub(crate) condition: u64,
-    /// Index into the plan's rules; set anew by each plan.
-    #[serde(skip)]
+    /// Index into the plan's rules; set anew by each plan that is not as the one before.
     pub(crate) rule: usize,
     pub(crate) alert: AlertState,
     pub(crate) spike: SpikeState,
@@ -154,6 +98,9 @@ pub(crate) struct RuleState {
     pub(crate) release: Option<Box<Trials>>,
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
+    /// The second that this is booked at among the deadlines, `wake` or before it; 0: at none.
+    #[serde(skip)]
+    pub(crate) booked: i64,
     /// What was said when it began to fire, for the resolve.
     pub(crate) said: Option<Box<Said>>,
 }
@@ -186,30 +133,6 @@ pub(crate) struct OpenError {
     pub(crate) severity: crate::model::Severity,
 }
 
-/// The slices of one dimension.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct DimSlices {
-    pub(crate) dim: u8,
-    hashes: Vec<u32>,
-    pub(crate) slices: Vec<Slice>,
-}
-
-/// One value of a dimension within a group.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Slice {
-    pub(crate) hash: u32,
-    pub(crate) value: String,
-    pub(crate) ring: Ring,
-    pub(crate) pending: Gathered,
-    /// Views in all.
-    seen: f64,
-    /// Views, fading with a half-life of an hour: a new release is seen within minutes.
-    weight: f64,
-    weighed: Timestamp,
-    pub(crate) detector: Option<Box<Detector>>,
-    people: Vec<u64>,
-}
-
 /// A kind of error and how often it came lately.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct KnownError {
@@ -227,6 +150,8 @@ pub(crate) struct Hit<'a> {
     pub(crate) errors: u64,
     /// Count sessions instead of events (`of: session_error_rate`).
     pub(crate) by_session: bool,
+    /// What the rules of the cut need to know.
+    pub(crate) asks: Asks,
     /// Its release, if that is new to the site.
     pub(crate) newcomer: Option<&'a Newcomer>,
     pub(crate) visit: Visited,
@@ -240,14 +165,19 @@ impl Group {
             ring: Ring::default(),
             sessions: Sessions::default(),
             slices: Vec::new(),
+            noted: Vec::new(),
             top_errors: Vec::new(),
             pending: Gathered::default(),
             came: Counts::default(),
             deaf_to: Timestamp(i64::MIN),
             minutes: Vec::new(),
             touched: false,
+            suspect: false,
+            boundary: 0.0,
+            views_before: 0.0,
             sliced: 0,
             detector: None,
+            young: Vec::new(),
             rules: Vec::new(),
             seen: now,
             view_seen: now,
@@ -262,11 +192,11 @@ impl Group {
         let mut units = hit.errors as f64;
         let mut tries = hit.views as f64;
         if event.session != 0 {
-            let counts = self.sessions.note(event.at, event.session, is_error);
+            self.sessions.note(event.at, event.session, is_error);
             if is_error {
-                units = f64::from(u8::from(counts));
+                units = f64::from(u8::from(self.sessions.is_unit(event.at, event.session, true)));
             } else if hit.by_session {
-                tries = f64::from(u8::from(counts));
+                tries = f64::from(u8::from(self.sessions.is_unit(event.at, event.session, false)));
             }
         } else if hit.by_session {
             return;
@@ -279,12 +209,16 @@ impl Group {
         let counts = Counts { views: tries, units, errors: hit.errors as f64 };
         let evidence = if event.at < self.deaf_to { Counts::default() } else { counts };
         self.pending.add(&evidence, event.at, now);
-        add_counts(&mut self.came, &counts);
-        if hit.views > 0 && self.rules.iter().any(|state| state.drop.is_some()) {
+        self.came.add(&counts);
+        if hit.views > 0 && hit.asks.drops && self.rules.iter().any(|state| state.drop.is_some()) {
             self.add_minute(event.at, hit.views as f64, 0.0);
         }
-        self.add_slices(hit, &evidence);
-        self.add_trials(hit, &counts);
+        if hit.asks.slices {
+            self.noted.push(Noted::new(event, hit.views, hit.errors, evidence));
+        }
+        if hit.asks.releases {
+            self.add_trials(hit, &counts);
+        }
         if is_error {
             self.note_error(hit);
         }
@@ -319,8 +253,12 @@ impl Group {
 
     /// Counts a session (where it is unknown: a view) at this step, or at the next one.
     pub(crate) fn add_step(&mut self, event: &Event, at_next: bool) {
-        let known = event.session != 0;
-        let count = if known { u64::from(self.sessions.note(event.at, event.session, at_next)) } else { u64::from(event.count) };
+        let count = if event.session == 0 {
+            u64::from(event.count)
+        } else {
+            self.sessions.note(event.at, event.session, at_next);
+            u64::from(self.sessions.is_unit(event.at, event.session, at_next))
+        };
         let (tries, next) = if at_next { (0, count) } else { (count, 0) };
         self.ring.add(event.arrival, event.at, tries, next);
         self.seen = event.arrival;
@@ -340,25 +278,36 @@ impl Group {
         }
     }
 
-    fn add_slices(&mut self, hit: &Hit, counts: &Counts) {
-        for (dim, text) in hit.event.dims.iter().enumerate() {
-            if text.is_empty() {
-                continue;
-            }
-            let dim = dim as u8;
-            let place = if let Some(place) = self.slices.iter().position(|slices| slices.dim == dim) {
-                place
-            } else {
-                self.slices.push(DimSlices { dim, hashes: Vec::new(), slices: Vec::new() });
-                self.slices.len() - 1
-            };
-            let now = hit.event.arrival;
-            let slice = self.slices[place].find(hit.batch.str(*text), text.hash(), now);
-            slice.ring.add(now, hit.event.at, hit.views, hit.errors);
-            slice.weigh(now, hit.views as f64);
-            slice.meet(hit.event);
-            slice.pending.add(counts, hit.event.at, now);
+    /// Brings what was noted for the slices into them, unless the group is too young for any: most pages never have more than a
+    /// few views, and a list of them is far smaller than their slices.
+    pub(crate) fn settle(&mut self, names: &Names) {
+        if self.slices.is_empty() && slices::is_young(&self.noted) {
+            return;
         }
+        self.settle_all(names);
+    }
+
+    /// Brings all that was noted into the slices. `names` knows its values.
+    pub(crate) fn settle_all(&mut self, names: &Names) {
+        if !self.noted.is_empty() {
+            slices::settle(&mut self.slices, &self.noted, names);
+            self.noted.clear();
+            self.noted.shrink_to(NOTED_KEPT);
+        }
+    }
+
+    /// Makes the detector of the whole, and shows it what came while the group was young.
+    pub(super) fn grow_up(&mut self, now: Timestamp, zone: chrono_tz::Tz, deploy: Option<f64>) {
+        if self.detector.is_some() {
+            return;
+        }
+        let young = std::mem::take(&mut self.young);
+        let mut detector = Box::new(Detector::new(young.first().map_or(now, |look| look.0).secs_f64()));
+        for (at, views) in young {
+            let counts = Counts { views, ..Counts::default() };
+            detector.look(at.secs_f64(), counts, super::judge::zone_secs(zone, at), deploy);
+        }
+        self.detector = Some(detector);
     }
 
     fn note_error(&mut self, hit: &Hit) {
@@ -461,82 +410,6 @@ impl Group {
     }
 }
 
-impl DimSlices {
-    fn find(&mut self, value: &str, hash: u32, now: Timestamp) -> &mut Slice {
-        if let Some(place) = self.hashes.iter().position(|known| *known == hash) {
-            return &mut self.slices[place];
-        }
-        let hash = if self.hashes.len() >= SLICES_PER_DIM && !self.make_room(now) { 0 } else { hash };
-        if hash == 0
-            && let Some(place) = self.hashes.iter().position(|known| *known == 0)
-        {
-            return &mut self.slices[place];
-        }
-        self.hashes.push(hash);
-        self.slices.push(Slice {
-            hash,
-            value: if hash == 0 { OTHER.to_owned() } else { value.to_owned() },
-            ring: Ring::default(),
-            pending: Gathered::default(),
-            seen: 0.0,
-            weight: 0.0,
-            weighed: now,
-            detector: None,
-            people: Vec::new(),
-        });
-        self.slices.last_mut().expect("a slice was just added")
-    }
-
-    /// Lets the slice that was silent for longest give way, if it was so for a day and nothing fires on it.
-    fn make_room(&mut self, now: Timestamp) -> bool {
-        let idle = |slice: &Slice| now.since(slice.weighed).as_secs();
-        let oldest = self
-            .slices
-            .iter()
-            .enumerate()
-            .filter(|(_, slice)| slice.hash != 0 && slice.detector.as_ref().is_none_or(|d| !d.is_firing()))
-            .max_by_key(|(_, slice)| idle(slice));
-        let Some((place, _)) = oldest.filter(|(_, slice)| idle(slice) > 86_400) else { return false };
-        self.hashes.swap_remove(place);
-        self.slices.swap_remove(place);
-        true
-    }
-
-    /// The dimension's name.
-    pub(crate) fn name(&self) -> &'static str {
-        Dim::ALL[self.dim as usize].as_str()
-    }
-}
-
-impl Slice {
-    fn weigh(&mut self, now: Timestamp, views: f64) {
-        self.seen += views;
-        self.weight = self.weight_at(now) + views;
-        self.weighed = now;
-    }
-
-    /// The fading view count now.
-    pub(crate) fn weight_at(&self, now: Timestamp) -> f64 {
-        self.weight * fade_over(now, self.weighed, 3_600.0)
-    }
-
-    fn meet(&mut self, event: &Event) {
-        if self.people.len() >= PEOPLE {
-            return;
-        }
-        // Where sessions are unknown, views stand for people.
-        let person = if event.session == 0 { event.at.millis() as u64 ^ (self.people.len() as u64) } else { event.session };
-        if !self.people.contains(&person) {
-            self.people.push(person);
-        }
-    }
-
-    /// Whether enough people are behind it to name it in a message.
-    pub(crate) fn may_be_named(&self) -> bool {
-        self.people.len() >= PEOPLE && self.hash != 0
-    }
-}
-
 impl RuleState {
     pub(crate) fn new(rule: usize, condition: u64) -> Self {
         Self {
@@ -548,17 +421,12 @@ impl RuleState {
             drop: None,
             release: None,
             wake: None,
+            booked: 0,
             said: None,
         }
     }
 }
 
-fn add_counts(to: &mut Counts, counts: &Counts) {
-    to.views += counts.views;
-    to.units += counts.units;
-    to.errors += counts.errors;
-}
-
-fn fade_over(now: Timestamp, then: Timestamp, half_life: f64) -> f64 {
+pub(super) fn fade_over(now: Timestamp, then: Timestamp, half_life: f64) -> f64 {
     crate::stats::decay((now.millis() - then.millis()).max(0) as f64 / 1000.0, half_life)
 }

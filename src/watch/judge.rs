@@ -24,6 +24,12 @@ use super::{Output, Watch};
 /// While a fixed window holds anything, it is looked at again after so many seconds.
 const SLIDE_SECS: i64 = 10;
 
+/// Names of dimensions' values kept, or as many as there are series.
+const NAMES_MAX: usize = 65_536;
+
+/// Looks at a group without errors that are kept before it gets a detector.
+const YOUNG_LOOKS: usize = 6;
+
 /// A rule's budget is divided by at least so many groups.
 const GROUPS_MIN: u32 = 20;
 
@@ -57,23 +63,32 @@ pub(super) struct Seen {
 impl Watch {
     /// Lets time pass: judges the gathered second when it is over and all deadlines up to `to`, each at its own time.
     pub(super) fn advance(&mut self, to: Timestamp, out: &mut Output) {
-        if to.secs() == self.state.second && self.state.deadlines.first().is_none_or(|first| first.0 > to) {
+        let early = self.early();
+        if to.secs() == self.state.second
+            && self.state.deadlines.first().is_none_or(|first| first > to)
+            && early.is_none_or(|early| early > to)
+        {
             return;
         }
         loop {
             let close = (!self.state.touched.is_empty()).then(|| Timestamp::from_secs(self.state.second + 1));
-            let wake = self.state.deadlines.first().map(|deadline| deadline.0);
+            let wake = self.state.deadlines.first();
             let hour = self.next_count(to);
-            let Some(next) = close.into_iter().chain(wake).chain(hour).min().filter(|next| *next <= to) else { break };
+            let early = self.early();
+            let soonest = close.into_iter().chain(wake).chain(hour).chain(early).min();
+            let Some(next) = soonest.filter(|next| *next <= to) else { break };
             if close == Some(next) {
                 self.judge_touched(next, out);
+            } else if early == Some(next) {
+                self.judge_early(next, out);
             }
             if hour == Some(next) {
                 self.count_groups(next);
             }
-            while let Some(&(at, cut, group, place)) = self.state.deadlines.first().filter(|first| first.0 <= next) {
-                self.state.deadlines.remove(&(at, cut, group, place));
-                self.judge_woken(cut, group, place as usize, next, out);
+            while let Some((at, spots)) = self.state.deadlines.take(next) {
+                for (cut, group, place) in spots {
+                    self.judge_woken(cut, group, place as usize, at, next, out);
+                }
             }
         }
         if self.state.touched.is_empty() {
@@ -92,19 +107,34 @@ impl Watch {
 
     /// Judges every touched group, in the order in which they were touched.
     pub(super) fn judge_touched(&mut self, now: Timestamp, out: &mut Output) {
+        self.clear_suspects();
         let mut touched = std::mem::take(&mut self.state.touched);
         for &(cut, group) in &touched {
             self.judge_group(cut, group, now, out);
         }
         touched.clear();
         self.state.touched = touched;
+        self.bound_names();
+    }
+
+    /// Forgets the names of values when there are many, once no group needs them any more.
+    fn bound_names(&mut self) {
+        if self.state.names.len() <= NAMES_MAX.max(self.series_count()) {
+            return;
+        }
+        for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
+            group.settle_all(&self.state.names);
+        }
+        self.state.names.clear();
     }
 
     fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         group.touched = false;
+        group.settle(&self.state.names);
         let (minutes, counts) = (std::mem::take(&mut group.minutes), std::mem::take(&mut group.came));
         let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
+        group.views_before = counts.views as f32;
         if wants_spike {
             self.judge_spike(cut, index, now, out);
         } else {
@@ -120,11 +150,21 @@ impl Watch {
         }
     }
 
-    fn judge_woken(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
+    /// A spot that was booked for `at` comes up; it is judged if it has not been put off since.
+    fn judge_woken(&mut self, cut: u32, index: u32, place: usize, at: Timestamp, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
-        if let Some(state) = group.rules.get_mut(place) {
-            state.wake = None;
-            self.judge_rule(cut, index, place, now, out);
+        let Some(state) = group.rules.get_mut(place).filter(|state| state.booked == at.secs()) else { return };
+        state.booked = 0;
+        match state.wake {
+            Some(wake) if wake > now => {
+                state.booked = wake.secs();
+                self.state.deadlines.book(wake.secs(), (cut, index, place as u32));
+            }
+            Some(_) => {
+                state.wake = None;
+                self.judge_rule(cut, index, place, now, out);
+            }
+            None => {}
         }
     }
 
@@ -135,8 +175,25 @@ impl Watch {
         zone_secs(zone, now)
     }
 
+    /// [`Group::grow_up`]
+    pub(super) fn grow_up(&mut self, cut: u32, index: u32, now: Timestamp) {
+        let group = &self.state.cuts[cut as usize].groups[index as usize];
+        if group.detector.is_some() {
+            return;
+        }
+        let name = &self.state.sites[group.site as usize].name;
+        let zone = self.config.sites.get(name).unwrap_or(&self.config.default_site).time_zone;
+        let deploy = self.deploy_secs(group);
+        self.state.cuts[cut as usize].groups[index as usize].grow_up(now, zone, deploy);
+    }
+
+    /// When a release last came that the group's page has, in seconds since the epoch.
+    pub(super) fn deploy_secs(&self, group: &Group) -> Option<f64> {
+        self.state.sites[group.site as usize].releases.deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64())
+    }
+
     /// Lets the detectors of a group look, and every spike rule consider what they saw.
-    fn judge_spike(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
+    pub(super) fn judge_spike(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
         let mut looks = std::mem::take(&mut self.looks);
         looks.clear();
         let quiet = self.look(cut, index, now, &mut looks);
@@ -159,17 +216,24 @@ impl Watch {
         let secs = now.secs_f64();
         let site = self.state.cuts[cut as usize].groups[index as usize].site;
         let zone = self.zone_secs(site, now);
+        let deploy = self.deploy_secs(&self.state.cuts[cut as usize].groups[index as usize]);
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
-        let deploy = self.state.sites[site as usize].releases.deploy_of(&group.key.page).map(|deploy| deploy.at.secs_f64());
         let counts = group.pending.take(now);
         if counts.views + counts.units == 0.0 {
             group.pending.give_back(&counts);
             return Vec::new();
         }
+        if group.detector.is_none() && counts.units == 0.0 && group.young.len() < YOUNG_LOOKS {
+            group.young.push((now, counts.views));
+            return Vec::new();
+        }
+        self.grow_up(cut, index, now);
+        let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         group.open_slices(now);
-        let detector = group.detector.get_or_insert_with(|| Box::new(Detector::new(secs)));
+        let Some(detector) = group.detector.as_mut() else { return Vec::new() };
         let (told, before) = (detector.is_firing(), detector.evidence());
         let look = detector.look(secs, counts, zone, deploy);
+        group.boundary = look.boundary as f32;
         looks.push(Seen { stream: Stream::Whole, look, since: detector.since(), before });
         // Something that recurs is over, untold: nor are its slices told.
         let untold = look.over.is_some() && !told;
@@ -254,7 +318,7 @@ impl Watch {
     }
 
     /// Judges one rule of a group, spikes aside: at the end of a second that touched it, or at its deadline.
-    fn judge_rule(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
+    pub(super) fn judge_rule(&mut self, cut: u32, index: u32, place: usize, now: Timestamp, out: &mut Output) {
         let group = &mut self.state.cuts[cut as usize].groups[index as usize];
         let late_wake = group.late_wake();
         let state = &mut group.rules[place];
@@ -310,16 +374,13 @@ impl Watch {
         let soonest = own.into_iter().chain(alert).min();
         // Deadlines lie on whole seconds, and always ahead.
         let wake = soonest.map(|at| Timestamp::from_secs(((at.millis() + 999) / 1000).max(now.secs() + 1)));
-        if wake == state.wake {
-            return;
-        }
-        if let Some(old) = state.wake {
-            self.state.deadlines.remove(&(old, cut, index, place as u32));
-        }
-        if let Some(wake) = wake {
-            self.state.deadlines.insert((wake, cut, index, place as u32));
-        }
         state.wake = wake;
+        if let Some(wake) = wake.map(Timestamp::secs)
+            && (state.booked == 0 || wake < state.booked)
+        {
+            state.booked = wake;
+            self.state.deadlines.book(wake, (cut, index, place as u32));
+        }
     }
 
     /// First-seen rules look at each error as it arrives.
@@ -470,10 +531,12 @@ impl Watch {
 
     /// Keeps what was learned and forgets what fires: history announces nothing.
     pub(super) fn forget_alerts(&mut self) {
+        self.clear_suspects();
         self.state.touched.clear();
         self.forget_site_drops();
         for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
             group.touched = false;
+            group.settle(&self.state.names);
             group.drop_pending();
             group.came = Counts::default();
             group.minutes.clear();
@@ -503,7 +566,7 @@ impl Watch {
 
 fn group_detector<'a>(
     whole: &'a mut Option<Box<Detector>>,
-    slices: &'a mut [super::group::DimSlices],
+    slices: &'a mut [super::slices::DimSlices],
     stream: Stream,
 ) -> Option<&'a mut Box<Detector>> {
     match stream {
@@ -521,7 +584,7 @@ fn group_detector<'a>(
 
 pub(super) fn stream_in<'a>(
     whole: Option<&'a Detector>,
-    slices: &'a [super::group::DimSlices],
+    slices: &'a [super::slices::DimSlices],
     stream: Stream,
 ) -> Option<&'a Detector> {
     match stream {

@@ -7,6 +7,8 @@ use crate::model::batch::hash_text;
 use crate::model::{Batch, Dim, Event, Kind, Metric, Text};
 use crate::rule::{Condition, ErrorFilter, GroupBy, Pattern, Rule, Select};
 
+use super::WatchConfig;
+
 /// What the two counters of a cut's groups hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Signal {
@@ -31,6 +33,32 @@ pub(crate) struct Cut {
     pub(crate) signal: Signal,
     /// Rules on this cut, as indices into the plan's rules.
     pub(crate) rules: Vec<usize>,
+    pub(crate) asks: Asks,
+}
+
+/// What the rules of a cut need to know of an event beyond counts and sessions: the rest is not kept for its groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Asks {
+    /// Counts by dimension.
+    pub(crate) slices: bool,
+    /// Counts by the clock.
+    pub(crate) drops: bool,
+    /// Releases held against each other.
+    pub(crate) releases: bool,
+    /// Whether an error may decide at once: a spike, …
+    pub(crate) spikes: bool,
+    /// … or so many errors.
+    pub(crate) frequencies: bool,
+}
+
+impl Asks {
+    fn add(&mut self, condition: &Condition) {
+        self.slices |= matches!(condition, Condition::Spike(_) | Condition::Release(_));
+        self.drops |= matches!(condition, Condition::Drop(_));
+        self.releases |= matches!(condition, Condition::Release(_));
+        self.spikes |= matches!(condition, Condition::Spike(_));
+        self.frequencies |= matches!(condition, Condition::Frequency(_));
+    }
 }
 
 /// All cuts; the first is the series themselves, whether or not a rule looks at them.
@@ -47,20 +75,31 @@ impl Plan {
         let mut cuts = vec![Cut::new(Select::default(), ErrorFilter::default(), Cut::series_keys(), Signal::Rate)];
         for (index, rule) in rules.iter().enumerate() {
             let cut = Cut::of(rule);
-            match cuts.iter_mut().find(|known| known.id == cut.id) {
-                Some(known) => known.rules.push(index),
-                None => cuts.push(Cut { rules: vec![index], ..cut }),
-            }
+            let place = cuts.iter().position(|known| known.id == cut.id).unwrap_or_else(|| {
+                cuts.push(cut);
+                cuts.len() - 1
+            });
+            cuts[place].rules.push(index);
+            cuts[place].asks.add(&rule.condition);
         }
         let compares_releases = rules.iter().any(|rule| matches!(rule.condition, Condition::Release(_)));
         Self { rules, cuts, compares_releases }
+    }
+
+    /// A hash of all that decides which groups a series belongs to and which rules look at a group.
+    pub(crate) fn links_hash(&self, config: &WatchConfig) -> u64 {
+        let conditions: Vec<u64> = self.rules.iter().map(Rule::condition_id).collect();
+        let selects: Vec<_> = self.rules.iter().map(|rule| &rule.select).collect();
+        let cuts: Vec<_> = self.cuts.iter().map(|cut| (cut.id, &cut.rules)).collect();
+        let funnels: Vec<_> = config.sites.iter().map(|(name, site)| (name, &site.funnels)).collect();
+        hash_text(&format!("{conditions:?}\n{selects:?}\n{cuts:?}\n{funnels:?}\n{:?}", config.default_site.funnels))
     }
 }
 
 impl Cut {
     fn new(select: Select, errors: ErrorFilter, by: Vec<GroupBy>, signal: Signal) -> Self {
         let id = hash_text(&format!("{select:?}\n{errors:?}\n{by:?}\n{signal:?}"));
-        Self { id, select, errors, by, signal, rules: Vec::new() }
+        Self { id, select, errors, by, signal, rules: Vec::new(), asks: Asks::default() }
     }
 
     fn series_keys() -> Vec<GroupBy> {

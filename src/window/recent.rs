@@ -1,16 +1,16 @@
 //! What was seen within the last while: ids (to drop retries) and sessions (one error of each counts once an hour).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Timestamp;
 use crate::model::limits::IDS_PER_SITE;
+use crate::model::{HashedMap, Timestamp};
 
 /// Remembers 64-bit hashes for a fixed time of arrival. Exact up to [`IDS_PER_SITE`]; beyond, the oldest are forgotten sooner.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Recent {
-    seen: HashMap<u64, i64>,
+    seen: HashedMap<i64>,
     order: VecDeque<(i64, u64)>,
 }
 

@@ -28,17 +28,57 @@ impl Tally {
     }
 }
 
+/// The counts of one cell, 16 bytes: a busy page and its slices have hundreds of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Cell {
     /// Seconds since the epoch, a multiple of the width.
-    start: i64,
-    width: i64,
-    tally: Tally,
+    start: u32,
+    /// Index into [`LEVELS`].
+    level: u8,
+    /// Above the lower 32 bits of each count; what does not fit any more stays at the greatest count there is.
+    views_high: u8,
+    errors_high: u8,
+    views: u32,
+    errors: u32,
 }
 
+/// The greatest count of a cell.
+const COUNT_MAX: u64 = (1 << 40) - 1;
+
 impl Cell {
+    fn new(start: i64, level: usize, tally: Tally) -> Self {
+        let mut cell = Self { start: start as u32, level: level as u8, views_high: 0, errors_high: 0, views: 0, errors: 0 };
+        cell.set(tally);
+        cell
+    }
+
+    const fn start(&self) -> i64 {
+        self.start as i64
+    }
+
+    const fn width(&self) -> i64 {
+        LEVELS[self.level as usize].0
+    }
+
     const fn end(&self) -> i64 {
-        self.start + self.width
+        self.start() + self.width()
+    }
+
+    fn tally(&self) -> Tally {
+        let whole = |high: u8, low: u32| u64::from(high) << 32 | u64::from(low);
+        Tally { views: whole(self.views_high, self.views), errors: whole(self.errors_high, self.errors) }
+    }
+
+    fn set(&mut self, tally: Tally) {
+        let (views, errors) = (tally.views.min(COUNT_MAX), tally.errors.min(COUNT_MAX));
+        (self.views_high, self.views) = ((views >> 32) as u8, views as u32);
+        (self.errors_high, self.errors) = ((errors >> 32) as u8, errors as u32);
+    }
+
+    fn add(&mut self, tally: Tally) {
+        let mut sum = self.tally();
+        sum.add(tally);
+        self.set(sum);
     }
 }
 
@@ -47,7 +87,9 @@ impl Cell {
 pub struct Ring {
     cells: Vec<Cell>,
     /// Cells were last joined at this time, in whole minutes since the epoch.
-    joined: i64,
+    joined: u32,
+    /// A cell was put among older ones that is finer than its age asks for.
+    ragged: bool,
 }
 
 impl Ring {
@@ -55,58 +97,101 @@ impl Ring {
     pub fn add(&mut self, now: Timestamp, at: Timestamp, views: u64, errors: u64) {
         self.join(now);
         let tally = Tally { views, errors };
-        let secs = at.secs();
-        if let Some(last) = self.cells.last_mut().filter(|cell| cell.start <= secs && secs < cell.end()) {
-            last.tally.add(tally);
+        let secs = at.secs().clamp(0, i64::from(u32::MAX));
+        if let Some(last) = self.cells.last_mut().filter(|cell| cell.start() <= secs && secs < cell.end()) {
+            last.add(tally);
             return;
         }
         let place = self.cells.partition_point(|cell| cell.end() <= secs);
         match self.cells.get_mut(place) {
-            Some(cell) if cell.start <= secs => cell.tally.add(tally),
+            Some(cell) if cell.start() <= secs => cell.add(tally),
             _ => {
-                let Some(width) = self.width_for(now, secs, place) else { return };
-                self.cells.insert(place, Cell { start: secs.div_euclid(width) * width, width, tally });
+                let Some(level) = self.level_for(now, secs, place) else { return };
+                let width = LEVELS[level].0;
+                self.cells.insert(place, Cell::new(secs.div_euclid(width) * width, level, tally));
             }
         }
     }
 
-    /// The width of a new cell at `secs`: that of its age, as cells of that age were last joined.
-    fn width_for(&self, now: Timestamp, secs: i64, place: usize) -> Option<i64> {
-        let reference = if self.joined == 0 { now.secs() } else { self.joined * 60 };
-        let width = LEVELS.iter().find(|(width, keep)| cell_end(secs, *width) > reference - keep).map(|(width, _)| *width)?;
+    /// The level of a new cell at `secs`: that of its age, as cells of that age were last joined.
+    fn level_for(&mut self, now: Timestamp, secs: i64, place: usize) -> Option<usize> {
+        let reference = if self.joined == 0 { now.secs() } else { i64::from(self.joined) * 60 };
+        let level = LEVELS.iter().position(|(width, keep)| cell_end(secs, *width) > reference - keep)?;
         // Never overlap a neighbour: next to finer cells stay fine.
+        let width = LEVELS[level].0;
         let start = secs.div_euclid(width) * width;
         let free_before = place == 0 || self.cells[place - 1].end() <= start;
-        let free_after = self.cells.get(place).is_none_or(|cell| cell.start >= start + width);
-        if free_before && free_after { Some(width) } else { Some(LEVELS[0].0) }
+        let free_after = self.cells.get(place).is_none_or(|cell| cell.start() >= start + width);
+        if free_before && free_after {
+            return Some(level);
+        }
+        self.ragged |= level > 0;
+        Some(0)
     }
 
     /// Joins cells that have grown older than their width allows, and forgets the oldest. Once a minute is enough.
     fn join(&mut self, now: Timestamp) {
-        let minute = now.secs().div_euclid(60);
+        let minute = now.secs().div_euclid(60).clamp(0, i64::from(u32::MAX)) as u32;
         if minute <= self.joined {
             return;
         }
         self.joined = minute;
-        let now = minute * 60;
-        let mut kept: Vec<Cell> = Vec::new();
-        let mut changed = false;
+        let now = i64::from(minute) * 60;
+        if std::mem::take(&mut self.ragged) {
+            return self.join_all(now);
+        }
+        for level in 0..LEVELS.len() {
+            self.join_level(level, now);
+        }
+    }
+
+    /// Joins the cells of one level whose time is over with the next level's; of the last level they are forgotten. They stand
+    /// together, just before those that are young enough, so nothing else is looked at.
+    fn join_level(&mut self, level: usize, now: i64) {
+        let (width, keep) = LEVELS[level];
+        let bound = (now - keep).div_euclid(width) * width;
+        if self.cells.first().is_none_or(|oldest| oldest.start() >= bound) {
+            return;
+        }
+        let end = self.cells.partition_point(|cell| cell.start() < bound);
+        let old = self.cells[..end].iter().rev().take_while(|cell| usize::from(cell.level) <= level).count();
+        let begin = end - old;
+        let Some((wider, _)) = LEVELS.get(level + 1) else {
+            self.cells.drain(..end);
+            return;
+        };
+        let (mut kept, mut at) = (begin, begin);
+        // A wider cell may reach over younger ones.
+        while at < end || (kept > begin && self.cells.get(at).is_some_and(|cell| cell.start() < self.cells[kept - 1].end())) {
+            let cell = self.cells[at];
+            let start = cell.start().div_euclid(*wider) * wider;
+            if kept > 0 && self.cells[kept - 1].end() > start {
+                self.cells[kept - 1].add(cell.tally());
+            } else {
+                self.cells[kept] = Cell::new(start, level + 1, cell.tally());
+                kept += 1;
+            }
+            at += 1;
+        }
+        self.cells.drain(kept..at);
+    }
+
+    /// The same for cells in any order of width.
+    fn join_all(&mut self, now: i64) {
+        let mut kept: Vec<Cell> = Vec::with_capacity(self.cells.len());
         for cell in &self.cells {
-            let Some(width) = LEVELS.iter().find(|(width, keep)| cell_end(cell.start, *width) > now - keep).map(|l| l.0) else {
-                changed = true;
+            let Some(level) = LEVELS.iter().position(|(width, keep)| cell_end(cell.start(), *width) > now - keep) else {
                 continue;
             };
-            let width = width.max(cell.width);
-            let start = cell.start.div_euclid(width) * width;
-            changed |= width != cell.width;
+            let level = level.max(usize::from(cell.level));
+            let width = LEVELS[level].0;
+            let start = cell.start().div_euclid(width) * width;
             match kept.last_mut() {
-                Some(last) if last.end() > start => last.tally.add(cell.tally),
-                _ => kept.push(Cell { start, width, tally: cell.tally }),
+                Some(last) if last.end() > start => last.add(cell.tally()),
+                _ => kept.push(Cell::new(start, level, cell.tally())),
             }
         }
-        if changed {
-            self.cells = kept;
-        }
+        self.cells = kept;
     }
 
     /// The sum over the `secs` seconds that end at `now`.
@@ -119,7 +204,7 @@ impl Ring {
         let from = from.secs();
         let mut sum = Tally::default();
         for cell in self.cells.iter().rev().take_while(|cell| cell.end() > from) {
-            sum.add(cell.tally);
+            sum.add(cell.tally());
         }
         sum
     }
@@ -130,8 +215,8 @@ impl Ring {
         let begin = end - step_secs * count as i64;
         let mut steps: Vec<_> =
             (0..count as i64).map(|i| (Timestamp::from_secs(begin + i * step_secs), Tally::default())).collect();
-        for cell in self.cells.iter().filter(|cell| cell.start >= begin && cell.start < end) {
-            steps[((cell.start - begin) / step_secs) as usize].1.add(cell.tally);
+        for cell in self.cells.iter().filter(|cell| cell.start() >= begin && cell.start() < end) {
+            steps[((cell.start() - begin) / step_secs) as usize].1.add(cell.tally());
         }
         steps
     }
@@ -184,6 +269,19 @@ mod tests {
             let got = ring.sum(ts(now), window);
             prop_assert!(least.views <= got.views && got.views <= most.views, "{least:?} {got:?} {most:?}");
             prop_assert!(least.errors <= got.errors && got.errors <= most.errors);
+        }
+
+        #[test]
+        fn joining_at_the_edges_alone_is_joining_all(gaps in prop::collection::vec((0i64..9_000, 0i64..400, 1u64..5), 1..400)) {
+            let (mut ring, mut plain, mut now) = (Ring::default(), Ring::default(), 0);
+            for (gap, late, views) in gaps {
+                now += if gap > 3_000 { gap * 20 } else { gap / 20 };
+                plain.ragged = true;
+                for ring in [&mut ring, &mut plain] {
+                    ring.add(ts(now), ts(now - late), views, 0);
+                }
+                prop_assert_eq!(&ring.cells, &plain.cells);
+            }
         }
 
         #[test]

@@ -4,11 +4,9 @@
 //! those seen since. Exact up to [`SAMPLE_MAX`] sessions; beyond, every second hash is dropped and the rest stands for all
 //! (distinct sampling: Gibbons, VLDB 2001), with a relative error of about 3 %. Hashes decide, so the order of arrival does not.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::model::Timestamp;
+use crate::model::{HashedMap, Timestamp};
 
 /// Sessions kept for one series.
 pub const SAMPLE_MAX: usize = 1024;
@@ -25,48 +23,50 @@ const UNIT_SECS: i64 = 3600;
 /// Sessions whose last unit of evidence is remembered; beyond, those whose unit is oldest are forgotten first.
 const UNITS_MAX: usize = 4096;
 
+/// Seconds since the epoch; 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Visit {
-    view: i64,
-    error: i64,
+    view: u32,
+    error: u32,
+}
+
+impl Visit {
+    fn newest(&self) -> i64 {
+        i64::from(self.view.max(self.error))
+    }
 }
 
 /// The sessions of one series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
-    visits: BTreeMap<u64, Visit>,
+    visits: HashedMap<Visit>,
     /// Only hashes whose lowest `thin` bits are zero are kept.
     thin: u32,
     swept: i64,
     /// When a session's errors (and views) counted last. Apart from the sample: one client in a loop is one client however many
     /// others there are.
-    units: BTreeMap<(u64, bool), i64>,
+    units: HashedMap<i64>,
 }
 
 impl Sessions {
-    /// Notes a view or an error of a session at event time `at`. Says whether it counts as evidence: a session's first
-    /// within an hour.
-    pub fn note(&mut self, at: Timestamp, session: u64, is_error: bool) -> bool {
-        let secs = at.secs();
-        let counts = self.is_unit(secs, session, is_error);
+    /// Notes a view or an error of a session at event time `at`.
+    pub fn note(&mut self, at: Timestamp, session: u64, is_error: bool) {
         if self.thin > 0 && session.trailing_zeros() < self.thin {
-            return counts;
+            return;
         }
+        let secs = at.secs();
         let visit = self.visits.entry(session).or_default();
-        if is_error {
-            visit.error = visit.error.max(secs);
-        } else {
-            visit.view = visit.view.max(secs);
-        }
+        let last = if is_error { &mut visit.error } else { &mut visit.view };
+        *last = (*last).max(secs.clamp(0, i64::from(u32::MAX)) as u32);
         if self.visits.len() > SAMPLE_MAX {
             self.shrink(secs);
         }
-        counts
     }
 
-    /// Whether the session's last unit lies an hour back.
-    fn is_unit(&mut self, secs: i64, session: u64, is_error: bool) -> bool {
-        let last = self.units.entry((session, is_error)).or_insert(i64::MIN / 2);
+    /// Whether a view or an error of a session at event time `at` counts as evidence: its first within an hour.
+    pub fn is_unit(&mut self, at: Timestamp, session: u64, is_error: bool) -> bool {
+        let secs = at.secs();
+        let last = self.units.entry(session << 1 | u64::from(is_error)).or_insert(i64::MIN / 2);
         if (secs - *last).abs() < UNIT_SECS {
             return false;
         }
@@ -83,13 +83,13 @@ impl Sessions {
     /// Whether the sample holds enough of a window's sessions to judge by: all of them, or some dozens.
     pub fn can_judge(&self, from: Timestamp) -> bool {
         let from = from.secs();
-        self.thin == 0 || self.visits.values().filter(|visit| visit.view.max(visit.error) >= from).count() >= SAMPLE_JUDGED_MIN
+        self.thin == 0 || self.visits.values().filter(|visit| visit.newest() >= from).count() >= SAMPLE_JUDGED_MIN
     }
 
     fn shrink(&mut self, now: i64) {
         if now - self.swept > 600 {
             self.swept = now;
-            self.visits.retain(|_, visit| visit.view.max(visit.error) > now - KEEP_SECS);
+            self.visits.retain(|_, visit| visit.newest() > now - KEEP_SECS);
         }
         while self.visits.len() > SAMPLE_MAX {
             self.thin += 1;
@@ -104,11 +104,8 @@ impl Sessions {
             return None;
         }
         let from = from.secs();
-        let (mut all, mut affected) = (0, 0);
-        for visit in self.visits.values() {
-            all += u64::from(visit.view.max(visit.error) >= from);
-            affected += u64::from(visit.error >= from && visit.error > 0);
-        }
+        let all = self.visits.values().filter(|visit| visit.newest() >= from).count() as u64;
+        let affected = self.visits.values().filter(|visit| visit.error > 0 && i64::from(visit.error) >= from).count() as u64;
         Some((all << self.thin, affected << self.thin))
     }
 }
@@ -123,22 +120,28 @@ mod tests {
         hash_text(&format!("s{i}"))
     }
 
+    /// Notes an event and says whether it is evidence.
+    fn note(sessions: &mut Sessions, secs: i64, id: u64, is_error: bool) -> bool {
+        sessions.note(Timestamp::from_secs(secs), session(id), is_error);
+        sessions.is_unit(Timestamp::from_secs(secs), session(id), is_error)
+    }
+
     #[test]
     fn a_client_in_a_loop_is_one_client() {
         let mut sessions = Sessions::default();
-        let counted = (0..50).filter(|i| sessions.note(Timestamp::from_secs(1000 + i), session(1), true)).count();
+        let counted = (0..50).filter(|i| note(&mut sessions, 1000 + i, 1, true)).count();
         assert_eq!(counted, 1);
         assert_eq!(sessions.since(Timestamp::from_secs(0)), Some((1, 1)));
-        assert!(sessions.note(Timestamp::from_secs(1000 + 3600), session(1), true));
+        assert!(note(&mut sessions, 1000 + 3600, 1, true));
     }
 
     #[test]
     fn a_client_in_a_loop_is_one_client_among_many() {
         let mut sessions = Sessions::default();
         for i in 0..20_000u64 {
-            sessions.note(Timestamp::from_secs(1000 + i as i64 / 20), session(i), false);
+            note(&mut sessions, 1000 + i as i64 / 20, i, false);
         }
-        let looping = (0..500).filter(|i| sessions.note(Timestamp::from_secs(2000 + i), session(7), true)).count();
+        let looping = (0..500).filter(|i| note(&mut sessions, 2000 + i, 7, true)).count();
         assert_eq!(looping, 1);
         assert!(sessions.units.len() <= UNITS_MAX);
     }

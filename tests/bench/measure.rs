@@ -71,7 +71,8 @@ impl Zipf {
     /// A series. Neighbours in rank are not neighbours in memory.
     pub(crate) fn draw(&self, chance: &mut Chance) -> usize {
         let count = self.cumulated.len();
-        let rank = self.cumulated.partition_point(|sum| *sum < chance.share() * self.cumulated[count - 1]);
+        let drawn = chance.share() * self.cumulated[count - 1];
+        let rank = self.cumulated.partition_point(|sum| *sum < drawn);
         (rank.min(count - 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize % count
     }
 }

@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench --bench watch                # up to 100,000 series
 //! cargo bench --bench watch -- --large     # up to 1,000,000: several GB with dimensions
+//! cargo bench --bench watch -- --large --draw      # also draws docs/pictures/growth.svg
 //! ```
 //!
 //! Events come in batches of a thousand, 2,000 in a second of event time, a hundredth of them errors; a few pages have most of the
@@ -17,6 +18,7 @@
 #[path = "../sim/chance.rs"]
 #[allow(dead_code, reason = "traffic needs more kinds of chance than a bench")]
 mod chance;
+mod growth;
 #[allow(dead_code, reason = "each bench uses its part")]
 mod measure;
 #[path = "../sim/rules.rs"]
@@ -88,14 +90,20 @@ fn main() {
     }
     println!("| load | series | ns an event | counting, ns an event | ratio | growth | resident bytes a series |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let mut curves = Vec::new();
     for (place, load) in loads().iter().enumerate() {
-        let mut first = None;
+        let (mut first, mut points) = (None, Vec::new());
         for series in sizes(&[1_000, 10_000, 100_000]) {
             let found = in_own_process(&[place.to_string(), series.to_string()]);
             let [event, counting, bytes] = found[..] else { panic!("three numbers, not {found:?}") };
             let (ratio, growth) = (event / counting, event / *first.get_or_insert(event));
+            points.push((series, growth));
             println!("| {} | {series} | {event:.0} | {counting:.1} | {ratio:.1} | {growth:.2} | {bytes:.0} |", load.name);
         }
+        curves.push(growth::Curve { name: load.name, points });
+    }
+    if std::env::args().any(|word| word == "--draw") {
+        growth::draw(&curves);
     }
 }
 

@@ -95,6 +95,15 @@ pub struct Counts {
     pub errors: f64,
 }
 
+impl Counts {
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        self.views += other.views;
+        self.units += other.units;
+        self.errors += other.errors;
+    }
+}
+
 /// The state of one stream: 688 bytes, and up to 336 more for the lines of a busy page that are not learned yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detector {
