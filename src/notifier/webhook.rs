@@ -157,7 +157,7 @@ mod tests {
     fn each_alert_links_to_its_own_incident() {
         let notification = crate::render::sample::easing(2, 1);
         let audience = Audience {
-            view: crate::config::View::Technical,
+            view: config::View::Technical,
             time_zone: chrono_tz::UTC,
             external_url: "https://spiked.shop.example",
         };
