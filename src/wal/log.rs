@@ -344,12 +344,12 @@ mod tests {
         filled(dir.path(), 1);
         let (_, path) = segment::list(&disk::RealDisk, dir.path()).unwrap().pop().unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[8] = 2;
+        bytes[8] += 1;
         let crc = crc32fast::hash(&bytes[..20]);
         bytes[20..24].copy_from_slice(&crc.to_le_bytes());
         std::fs::write(&path, bytes).unwrap();
         let refused = Wal::open(dir.path(), tiny()).unwrap_err().to_string();
-        assert!(refused.contains("has log format 2") && refused.contains("newer spiked"), "{refused}");
+        assert!(refused.contains("has log format 3") && refused.contains("newer spiked"), "{refused}");
         assert!(Wal::replay(dir.path(), 0).unwrap().next().unwrap().is_err());
     }
 
