@@ -156,11 +156,8 @@ mod tests {
     #[test]
     fn each_alert_links_to_its_own_incident() {
         let notification = crate::render::sample::easing(2, 1);
-        let audience = Audience {
-            view: crate::config::View::Technical,
-            time_zone: chrono_tz::UTC,
-            external_url: "https://spiked.shop.example",
-        };
+        let audience =
+            Audience { view: config::View::Technical, time_zone: chrono_tz::UTC, external_url: "https://spiked.shop.example" };
         let body = payload(&notification, &tell(&notification, &audience), &audience, 0);
         let links: Vec<&str> = body["alerts"].as_array().unwrap().iter().map(|a| a["generatorURL"].as_str().unwrap()).collect();
         let expected = ["SPK-1432", "SPK-1433", "SPK-1434"].map(|name| format!("https://spiked.shop.example/#{name}"));
