@@ -99,8 +99,8 @@ fn on_a_full_disk_events_are_refused_alerts_go_on_and_nothing_is_corrupted() {
     let daemon = place.start();
     daemon.counts("page=/fill", acknowledged + 100);
     resolve(&daemon, &hook, "Burst", "/pay");
-    let told: Vec<String> = hook.heard("Burst").iter().map(|body| body["status"].to_string()).collect();
-    assert_eq!(told, [r#""firing""#, r#""resolved""#]);
+    let told: Vec<String> = hook.told("Burst").iter().map(|body| body["status"].to_string()).collect();
+    assert_eq!(told, [r#""firing""#, r#""resolved""#], "{}", daemon.log());
     assert!(daemon.stop().0.success());
     Store::open(&place.path("data/spiked.db")).unwrap().check().unwrap();
 }
@@ -239,7 +239,7 @@ fn where_the_rules_of_then_are_lost_what_fires_and_was_never_told_is_told() {
     place.write("rules/test.yaml", &old);
     let daemon = place.start();
     hook.wait("New", "resolved");
-    assert_eq!(hook.heard("New").len(), 2);
+    assert_eq!(hook.told("New").len(), 2);
     assert_eq!(daemon.incidents("firing").len(), 1);
     daemon.send(&[view("/old")]);
     assert!(hook.heard("Old").iter().all(|body| body["status"] == "firing"));

@@ -367,6 +367,13 @@ impl Hook {
         letters.iter().map(|letter| &letter.body).filter(|body| body["commonLabels"]["alertname"] == alert).cloned().collect()
     }
 
+    /// As [`heard`](Self::heard), each message once: one that was on its way at a crash may come twice, the same.
+    pub(crate) fn told(&self, alert: &str) -> Vec<Value> {
+        let mut ids = std::collections::BTreeSet::new();
+        let letters = self.letters().into_iter().filter(|letter| letter.body["commonLabels"]["alertname"] == alert);
+        letters.filter(|letter| ids.insert(letter.id.clone())).map(|letter| letter.body).collect()
+    }
+
     /// After the death of a sender: takes in all that it had sent, so that what comes from now on is its successor's.
     #[track_caller]
     pub(crate) fn settle(&self) {
