@@ -9,6 +9,7 @@
 //! group by group, and only the groups that were touched; what must happen without events (a window slides, an absence, `for`)
 //! waits in a queue of deadlines. Nothing ever scans all series but the hourly count for budgets.
 
+mod budgets;
 mod deadlines;
 mod drop;
 mod early;
@@ -20,12 +21,13 @@ mod plan;
 mod query;
 mod release;
 mod releases;
+mod relink;
 mod site;
 mod slices;
 mod step;
 mod tally;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +180,7 @@ struct State {
     #[serde(skip)]
     deadlines: Deadlines,
     resumed: Timestamp,
-    budgets: judge::Budgets,
+    budgets: budgets::Budgets,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -243,7 +245,7 @@ impl Watch {
             names: slices::Names::default(),
             deadlines: Deadlines::default(),
             resumed: Timestamp::default(),
-            budgets: judge::Budgets::default(),
+            budgets: budgets::Budgets::default(),
         };
         let mut watch = Self { config, plan, state, offset: 0, number: 0, looks: Vec::new(), tally: Tally::default() };
         watch.set_alphas();
@@ -535,97 +537,5 @@ impl Watch {
             .filter(|rule| !cut.is_series() || plan.rules[**rule].select.series_passes(&key.site, &key.env, &key.page, &key.step))
             .map(|rule| RuleState::new(*rule, plan.rules[*rule].condition_id()))
             .collect()
-    }
-
-    /// Puts another configuration in force. What a rule's condition left as it was keeps its state; alerts of rules that are
-    /// gone are resolved.
-    pub fn set_config(&mut self, config: Arc<WatchConfig>, offset: u64, out: &mut Output) {
-        self.begin(offset);
-        let now = self.newest_arrival();
-        let plan = Plan::new(config.rules.clone());
-        let links = plan.links_hash(&config);
-        if links == self.state.links_hash {
-            // No group has to be looked at: all that changed is words.
-            (self.plan, self.config) = (plan, config);
-            return self.set_alphas();
-        }
-        self.state.links_hash = links;
-        self.clear_suspects();
-        self.retire(&plan, now, out);
-        let mut old: HashMap<u64, CutState> = std::mem::take(&mut self.state.cuts).into_iter().map(|cut| (cut.id, cut)).collect();
-        self.state.cuts = plan
-            .cuts
-            .iter()
-            .map(|cut| old.remove(&cut.id).unwrap_or_else(|| CutState { id: cut.id, ..CutState::default() }))
-            .collect();
-        (self.plan, self.config) = (plan, config);
-        self.state.touched.clear();
-        self.relink();
-        self.book_all();
-        self.relink_drops();
-        self.set_alphas();
-    }
-
-    /// Books all wakes.
-    fn book_all(&mut self) {
-        self.state.deadlines.clear();
-        for (cut, state) in self.state.cuts.iter_mut().enumerate() {
-            for (index, group) in state.groups.iter_mut().enumerate() {
-                for (place, rule) in group.rules.iter_mut().enumerate() {
-                    rule.booked = rule.wake.map_or(0, Timestamp::secs);
-                    if rule.booked != 0 {
-                        self.state.deadlines.book(rule.booked, (cut as u32, index as u32, place as u32));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Joins series, groups and rules anew after a change of the plan.
-    fn relink(&mut self) {
-        let now = self.newest_arrival();
-        let mut keys = Vec::with_capacity(self.state.cuts[0].groups.len());
-        for group in &self.state.cuts[0].groups {
-            let site = &self.state.sites[group.site as usize];
-            let key = SeriesKey {
-                site: site.name.clone(),
-                env: site.env.clone(),
-                page: group.key.page.clone(),
-                step: group.key.step.clone(),
-            };
-            keys.push((group.site, key, group.seen));
-        }
-        for (cut, state) in self.state.cuts.iter_mut().enumerate() {
-            let spec = &self.plan.cuts[cut];
-            for (index, group) in state.groups.iter_mut().enumerate() {
-                let site = &self.state.sites[group.site as usize];
-                let key = SeriesKey {
-                    site: site.name.clone(),
-                    env: site.env.clone(),
-                    page: group.key.page.clone(),
-                    step: group.key.step.clone(),
-                };
-                let mut kept = std::mem::take(&mut group.rules);
-                group.rules = Self::rule_states(spec, &self.plan, &key);
-                for rule in &mut group.rules {
-                    if let Some(place) = kept.iter().position(|old| old.condition == rule.condition) {
-                        *rule = RuleState { rule: rule.rule, ..kept.swap_remove(place) };
-                    }
-                }
-                if group.touched {
-                    self.state.touched.push((cut as u32, index as u32));
-                }
-                for rule in &mut group.rules {
-                    // A rule that is new to a group looks at it once even if nothing comes: it may be silent already.
-                    if rule.wake.is_none() && !rule.alert.is_firing() && judges_silence(&self.plan.rules[rule.rule]) {
-                        rule.wake = Some(Timestamp::from_secs(now.secs() + 1));
-                    }
-                }
-            }
-        }
-        self.state.links.clear();
-        for (site, key, seen) in keys {
-            self.add_series(key.hash(), site, &key, seen);
-        }
     }
 }

@@ -1,9 +1,6 @@
 //! Judgement: the touched groups of a second, the deadlines that have come, first-seen errors as they arrive.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use chrono::{Offset, TimeZone};
 
@@ -15,7 +12,7 @@ use crate::rule::detector::{Counts, Detector, Look, Over, Since};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
 use crate::rule::spike::{Stream, thresholds};
 use crate::rule::window::{Measured, Sight, absent_holds, frequency_holds, threshold_holds};
-use crate::rule::{BudgetPer, Condition, Rule};
+use crate::rule::{Condition, Rule};
 
 use super::finding::{Cause, Scene};
 use super::group::{Group, Novelty, OpenError, RuleState};
@@ -29,26 +26,6 @@ const NAMES_MAX: usize = 65_536;
 
 /// Looks at a group without errors that are kept before it gets a detector.
 const YOUNG_LOOKS: usize = 6;
-
-/// A rule's budget is divided by at least so many groups.
-const GROUPS_MIN: u32 = 20;
-
-/// Groups with a view in the last 24 hours, hour by hour, for each rule whose budget they share.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Budgets {
-    hour: i64,
-    counts: BTreeMap<u64, VecDeque<u32>>,
-    /// False alarms per group and week in force, for each rule of the plan.
-    #[serde(skip)]
-    alphas: Vec<f64>,
-}
-
-impl Budgets {
-    /// False alarms per group and week that a rule of the plan may spend.
-    pub(super) fn alpha(&self, rule: usize) -> f64 {
-        self.alphas[rule]
-    }
-}
 
 /// What one stream of a group showed.
 #[derive(Clone, Copy, Debug)]
@@ -94,15 +71,6 @@ impl Watch {
         if self.state.touched.is_empty() {
             self.state.second = to.secs();
         }
-    }
-
-    /// When groups are counted next: at each full hour, but no more than a day of hours is made up for.
-    fn next_count(&self, to: Timestamp) -> Option<Timestamp> {
-        if self.state.sites.is_empty() {
-            return None;
-        }
-        let hour = (self.state.budgets.hour + 1).max(to.secs() / 3600 - 24);
-        Some(Timestamp::from_secs(hour * 3600))
     }
 
     /// Judges every touched group, in the order in which they were touched.
@@ -270,7 +238,7 @@ impl Watch {
         let state = &mut group.rules[place];
         let rule = &self.plan.rules[state.rule];
         let Condition::Spike(spike) = &rule.condition else { return };
-        let (whole, slice) = thresholds(self.state.budgets.alphas[state.rule], slices);
+        let (whole, slice) = thresholds(self.state.budgets.alpha(state.rule), slices);
         let bar_of = |stream| if stream == Stream::Whole { whole } else { slice };
         let was_firing = state.spike.first().is_some();
         for stream in quiet {
@@ -417,7 +385,7 @@ impl Watch {
                 site_born: site.born.secs_f64(),
                 after_deploy,
             };
-            let budget = self.state.budgets.alphas[state.rule];
+            let budget = self.state.budgets.alpha(state.rule);
             if !novelty.page.see(&sighting, budget) || !site.told.may_tell(sighting.now, error.fingerprint_hash) {
                 continue;
             }
@@ -446,55 +414,6 @@ impl Watch {
         let state = &self.state.cuts[cut as usize].groups[index as usize].rules[place];
         let first = state.novelty.as_ref()?.open.iter().map(|open| open.seen).min()?;
         Some(first + Duration::from_secs(RESOLVE_SECS as u64))
-    }
-
-    /// Counts the groups that rules share their budget with, once an hour.
-    fn count_groups(&mut self, now: Timestamp) {
-        self.state.budgets.hour = now.secs() / 3600;
-        let shared: Vec<usize> = (0..self.plan.rules.len()).filter(|rule| shares_budget(&self.plan.rules[*rule])).collect();
-        if shared.is_empty() {
-            return;
-        }
-        let day_ago = now.secs() - 86_400;
-        let mut counts = vec![0u32; self.plan.rules.len()];
-        for group in self.state.cuts.iter().flat_map(|cut| &cut.groups).filter(|group| group.view_seen.secs() >= day_ago) {
-            for state in &group.rules {
-                counts[state.rule] += 1;
-            }
-        }
-        for rule in shared {
-            let history = self.state.budgets.counts.entry(self.plan.rules[rule].condition_id()).or_default();
-            history.push_back(counts[rule]);
-            if history.len() > 24 {
-                history.pop_front();
-            }
-        }
-        self.set_alphas();
-    }
-
-    /// False alarms per group and week that a rule of the plan may spend.
-    pub(super) fn alpha(&self, rule: usize) -> f64 {
-        self.state.budgets.alpha(rule)
-    }
-
-    /// False alarms per group and week for each rule: the strictest of the last 24 hours.
-    pub(super) fn set_alphas(&mut self) {
-        let budgets = &mut self.state.budgets;
-        budgets.alphas = self
-            .plan
-            .rules
-            .iter()
-            .map(|rule| {
-                let Some(budget) = budget_of(rule) else { return 0.0 };
-                match budget.per {
-                    BudgetPer::Series => budget.per_week(),
-                    BudgetPer::Rule => {
-                        let most = budgets.counts.get(&rule.condition_id()).and_then(|history| history.iter().max());
-                        budget.per_week() / f64::from(most.copied().unwrap_or(0).max(GROUPS_MIN))
-                    }
-                }
-            })
-            .collect();
     }
 
     /// Says the end of alerts whose rules are not in the new plan.
@@ -610,26 +529,12 @@ fn slide(now: Timestamp, measured: &Measured, secs: i64, always: bool, state: &R
     (holds_something || always || !at_rest).then(|| Timestamp::from_secs((now.secs() / step + 1) * step))
 }
 
-fn budget_of(rule: &Rule) -> Option<&crate::rule::FalseAlarms> {
-    match &rule.condition {
-        Condition::Spike(c) => Some(&c.false_alarms),
-        Condition::Drop(c) => Some(&c.false_alarms),
-        Condition::FirstSeen(c) => Some(&c.false_alarms),
-        Condition::Release(c) => Some(&c.false_alarms),
-        Condition::Frequency(_) | Condition::Threshold(_) | Condition::Absent(_) => None,
-    }
-}
-
 /// Seconds that a zone is ahead of UTC.
 pub(super) fn zone_secs(zone: chrono_tz::Tz, at: Timestamp) -> f64 {
     if zone == chrono_tz::UTC {
         return 0.0;
     }
     f64::from(zone.offset_from_utc_datetime(&at.utc().naive_utc()).fix().local_minus_utc())
-}
-
-fn shares_budget(rule: &Rule) -> bool {
-    budget_of(rule).is_some_and(|budget| budget.per == BudgetPer::Rule)
 }
 
 /// The scene of a group: what `finding` needs to describe it.
