@@ -82,7 +82,6 @@ struct Stored<'a> {
 }
 
 /// All at once; a slice would be written byte by byte.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 fn serialize_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(bytes)
 }

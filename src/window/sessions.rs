@@ -31,7 +31,7 @@ struct Visit {
 }
 
 impl Visit {
-    fn newest(&self) -> i64 {
+    fn newest(self) -> i64 {
         i64::from(self.view.max(self.error))
     }
 }
