@@ -187,13 +187,13 @@ fn names_without_end_are_pooled_and_counted() {
     assert!(grown < 150, "{grown} MB for names without end");
 }
 
-const RULES: &str = r#"
+const RULES: &str = "
 rules:
   - alert: Spike
     spike: {of: error_rate, false_alarms: 0.001 per series per week}
   - alert: New
     first_seen: {of: error, false_alarms: 1 per page per week}
-"#;
+";
 
 /// A number in letters: such a page is never taken for an identifier.
 fn letters(mut n: usize) -> String {

@@ -214,7 +214,7 @@ impl World {
         let open: Vec<u64> = self.desk.incidents().filter(|incident| incident.is_firing()).map(|i| i.key).collect();
         let unique: BTreeSet<u64> = open.iter().copied().collect();
         assert_eq!(unique.len(), open.len(), "one open incident for each alert");
-        let keys: BTreeSet<String> = self.desk.incidents().map(|incident| incident.dedup_key()).collect();
+        let keys: BTreeSet<String> = self.desk.incidents().map(spiked::alert::Incident::dedup_key).collect();
         assert_eq!(keys.len(), self.desk.incidents().count(), "one dedup key for each incident");
         assert!(unique.is_subset(&fires), "the desk holds open what is over");
         let untold: Vec<&u64> = fires.iter().filter(|key| !unique.contains(key) && !self.witness.closed.contains(key)).collect();
@@ -243,7 +243,7 @@ impl World {
     }
 
     fn send(&mut self, delivery: Delivery) {
-        self.witness.sent(self.now, &delivery, &self.desk);
+        Witness::sent(self.now, &delivery, &self.desk);
         let (reason, seconds) = (String::new(), Duration::from_secs);
         let taken = AttemptResult::Delivered { reference: Some(format!("ref{}", delivery.id)) };
         let (takes, heard, result) = match self.services[&delivery.target] {

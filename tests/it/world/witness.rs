@@ -30,13 +30,9 @@ pub(super) struct Witness {
     excuses: BTreeMap<(Target, String), u32>,
 }
 
-fn fires(alert: &&AlertView) -> bool {
-    alert.state() == State::Firing
-}
-
 impl Witness {
     /// A message goes out: what is silenced or acknowledged stays quiet.
-    pub(super) fn sent(&mut self, now: Timestamp, delivery: &Delivery, desk: &Desk) {
+    pub(super) fn sent(now: Timestamp, delivery: &Delivery, desk: &Desk) {
         let note = &delivery.notification;
         if note.reason == Reason::Resolve {
             return;
@@ -51,7 +47,8 @@ impl Witness {
             let mut same = desk.incidents().filter(|incident| incident.key == alert.firing.key() && incident.is_firing());
             same.any(|incident| incident.acked.as_ref().is_some_and(|ack| ack.at < note.at))
         };
-        let told_again = note.reason == Reason::Repeat && note.alerts.iter().filter(fires).all(acked);
+        let told_again =
+            note.reason == Reason::Repeat && note.alerts.iter().filter(|alert| alert.state() == State::Firing).all(acked);
         assert!(!told_again, "{now}: repeated what somebody has: {} {}", note.id, note.dedup_key);
     }
 
