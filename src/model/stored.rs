@@ -194,13 +194,13 @@ mod tests {
         for (at, dim) in dims.iter_mut().enumerate() {
             *dim = text(words[6] >> (at * 3) & 7);
         }
-        let small = |word: u64| if word % 3 == 0 { 0 } else { word };
+        let small = |word: u64| if word.is_multiple_of(3) { 0 } else { word };
         Event {
             at: Timestamp(words[0] as i64 >> (words[1] % 60)),
             arrival: Timestamp(words[1] as i64 >> (words[0] % 60)),
             kind: KINDS[(words[2] % 5) as usize],
             count: words[3] as u32,
-            companion: words[2] % 2 == 0,
+            companion: words[2].is_multiple_of(2),
             site: text(words[4]),
             env: text(words[4] >> 8),
             page: text(words[4] >> 16),

@@ -1,4 +1,5 @@
 //! What is sent to a daemon that is measured, and what listens to it. Bodies are made before the clock runs.
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
