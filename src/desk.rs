@@ -165,6 +165,11 @@ impl Desk {
         for queued in outbox.queue.values_mut() {
             queued.leased = queued.leased.map(|_| Timestamp(i64::MIN));
         }
+        for group in restored.groups.values() {
+            for (told, lead) in group.told.values().zip(group.lead.iter().cycle()) {
+                outbox.newest.insert((told.target.clone(), lead.dedup_key.clone()), told.sequence);
+            }
+        }
         let by_key = restored.incidents.values().map(|i| (i.key, i.number)).collect();
         Self {
             config,

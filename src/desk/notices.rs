@@ -105,7 +105,7 @@ impl Desk {
             let instead = self.outbox.is_closed(now, &target) && group.told.values().any(|t| t.target.receiver != group.receiver);
             let reason = if told.is_some() || instead { reason } else { Reason::Fire };
             if !instead {
-                group.told.entry(name(&target)).or_insert_with(|| Told { target: target.clone(), reference: None });
+                note_told(&mut group.told, &target, notification.sequence);
             }
             self.outbox.enqueue(now, target, Notification { reason, ..notification.clone() }, reference);
         }
@@ -188,9 +188,7 @@ impl Desk {
                     self.with_told(&note, set);
                 }
                 Heard::Never(note, target) => self.with_told(&note, |told| drop(told.remove(&name(&target)))),
-                Heard::Instead(note, target) => self.with_told(&note, |told| {
-                    told.entry(name(&target)).or_insert(Told { target, reference: None });
-                }),
+                Heard::Instead(note, target) => self.with_told(&note, |told| note_told(told, &target, note.sequence)),
                 Heard::Stopped(target, reason) => self.counts.push(Count::TargetStopped { target, reason }),
                 Heard::Back(target) => self.counts.push(Count::TargetBack(target)),
             }
@@ -204,6 +202,12 @@ impl Desk {
             self.dirty_groups.insert(name.clone());
         }
     }
+}
+
+fn note_told(told: &mut BTreeMap<String, Told>, target: &Target, sequence: u32) {
+    let new = || Told { target: target.clone(), reference: None, sequence };
+    let told = told.entry(name(target)).or_insert_with(new);
+    told.sequence = told.sequence.max(sequence);
 }
 
 /// A target's place in the list of who was told.

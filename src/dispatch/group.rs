@@ -99,6 +99,9 @@ pub struct Told {
     pub target: Target,
     /// What the channel must know of the first message.
     pub reference: Option<String>,
+    /// The newest message it was told, by its sequence.
+    #[serde(default)]
+    pub sequence: u32,
 }
 
 /// What the group must know of an alert to decide.

@@ -20,7 +20,7 @@ pub const GIVE_UP: Duration = Duration::from_secs(6 * 3600);
 pub const GIVE_UP_RESOLVE: Duration = Duration::from_secs(72 * 3600);
 /// A message that is told later than this says so.
 pub const LATE: Duration = Duration::from_secs(60);
-/// Chains of which it is remembered what was enqueued; beyond, all are forgotten, and a fallback may hear one message again.
+/// Chains of which it is remembered what was enqueued; beyond, all are forgotten, and a fallback may hear a message again.
 const CHAINS_MAX: usize = 10_000;
 /// Fallbacks of fallbacks that are followed.
 const HOPS_MAX: usize = 4;
@@ -111,7 +111,7 @@ pub struct Outbox {
     pub(crate) dirty_targets: BTreeSet<Target>,
     pub(crate) settled: Vec<Settled>,
     /// The newest message of each chain that was enqueued, by its sequence: a fallback needs no message twice that is meant for two
-    /// broken targets. Not stored: after a restart it may hear one again.
+    /// broken targets. After a restart it is made anew of what groups know of who was told.
     pub(crate) newest: BTreeMap<(Target, String), u32>,
     pub(crate) heard: Vec<Heard>,
 }
