@@ -25,8 +25,8 @@ const KNOWN_MAX: f32 = 48.0;
 const FIRST: f32 = 3.0;
 /// Half-life of the moments, in lines.
 const HALF_LIFE_LINES: f64 = 100.0;
-/// A line is learned as if it were no more standard deviations than this above the mean.
-const WINSOR: f64 = 5.0;
+/// A line is learned as if it were no more standard deviations than this above the mean; and while a rule fires.
+const WINSOR: (f64, f64) = (6.0, 2.0);
 
 /// The rate of such lines: mean and standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,12 +58,12 @@ impl Totals {
     /// Begins with the first line that may be a total: far from the end of the line `before`, and large.
     pub fn begin(line: &Line, before: u32) -> Option<Self> {
         let mut totals = Self { learned_to: before, ..Self::default() };
-        totals.learn(line);
+        totals.learn(line, false);
         (!totals.are_none()).then_some(totals)
     }
 
-    /// Learns a line.
-    pub fn learn(&mut self, line: &Line) {
+    /// Learns a line; of one that belongs to an episode (`told`) little.
+    pub fn learn(&mut self, line: &Line, told: bool) {
         let (views, errors) = (f64::from(line.views), f64::from(line.errors));
         let apart = f64::from(line.end.saturating_sub(self.learned_to));
         self.learned_to = line.end;
@@ -71,7 +71,8 @@ impl Totals {
         let young = self.weight < FIRST;
         let total = apart >= APART_SECS && views >= VIEWS && (young || views * mean >= ERRORS);
         self.known = if total { (self.known + 1.0).min(KNOWN_MAX) } else { (self.known - OTHER).max(0.0) };
-        let most = mean + WINSOR * self.spread().of(views) / views;
+        let winsor = if told { WINSOR.1 } else { WINSOR.0 };
+        let most = mean + winsor * self.spread().of(views) / views;
         let rate = if young { errors / views } else { (errors / views).min(most) };
         let weight = f64::from(self.weight) * (-std::f64::consts::LN_2 / HALF_LIFE_LINES).exp() + 1.0;
         let (gain, off) = (1.0 / weight, rate - mean);
@@ -83,6 +84,13 @@ impl Totals {
     /// What is usual, where lines are totals.
     pub fn usual(&self) -> Option<Spread> {
         (self.known >= KNOWN).then(|| self.spread())
+    }
+
+    /// The rate has changed for good: it spreads as it did, around another mean.
+    pub fn rebase(&mut self, rate: f64) {
+        let ratio = rate / self.spread().rate;
+        self.rate = rate as f32;
+        self.variance *= (ratio * ratio) as f32;
     }
 
     /// None of late: there is nothing to know.
@@ -105,7 +113,7 @@ mod tests {
 
     fn hourly(lines: u32, errors: impl Fn(u32) -> f64) -> Totals {
         let mut totals = Totals::default();
-        (1..=lines).for_each(|hour| totals.learn(&line(hour * 3600, 1000.0, errors(hour))));
+        (1..=lines).for_each(|hour| totals.learn(&line(hour * 3600, 1000.0, errors(hour)), false));
         totals
     }
 
@@ -125,10 +133,25 @@ mod tests {
     }
 
     #[test]
+    fn a_long_episode_does_not_become_usual_and_a_lasting_change_does() {
+        let noisy = |hour: u32| 30.0 + f64::from(hour % 5) * 5.0;
+        let mut totals = hourly(200, noisy);
+        let before = totals.usual().unwrap();
+        (201..225).for_each(|hour| totals.learn(&line(hour * 3600, 1000.0, 300.0), true));
+        let after = totals.usual().unwrap();
+        assert!(after.rate < 1.1 * before.rate && after.sd < 1.4 * before.sd, "{after:?} against {before:?}");
+        totals.rebase(0.3);
+        let changed = totals.usual().unwrap();
+        assert!(
+            (changed.rate / 0.3 - 1.0).abs() < 1e-6 && (changed.sd / changed.rate / after.sd * after.rate - 1.0).abs() < 1e-5
+        );
+    }
+
+    #[test]
     fn minutes_of_ordinary_traffic_are_no_totals() {
         let mut totals = hourly(100, |_| 30.0);
         assert!(totals.usual().is_some());
-        (0..20).for_each(|minute| totals.learn(&line(400_000 + minute * 60, 1000.0, 30.0)));
+        (0..20).for_each(|minute| totals.learn(&line(400_000 + minute * 60, 1000.0, 30.0), false));
         assert!(totals.usual().is_none());
         assert!(totals.are_none());
         let few = line(7200, 5.0, 1.0);

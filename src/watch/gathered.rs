@@ -42,11 +42,6 @@ impl Gathered {
         }
     }
 
-    /// What came and was not late.
-    pub(super) const fn fresh(&self) -> &Counts {
-        &self.fresh
-    }
-
     /// Takes what is to be judged at `now`.
     pub(crate) fn take(&mut self, now: Timestamp) -> Counts {
         let mut counts = std::mem::take(&mut self.fresh);

@@ -44,12 +44,8 @@ pub(crate) struct Group {
     /// Views by their minute since the last look, where a `drop` rule wants them.
     pub(crate) minutes: Vec<Minute>,
     pub(crate) touched: bool,
-    /// It waits for an early trial.
+    /// It is judged early.
     pub(crate) suspect: bool,
-    /// Of the last look at the whole: the highest rate that is taken as usual.
-    pub(crate) boundary: f32,
-    /// Views of the last judged second.
-    pub(crate) views_before: f32,
     /// The minute in which slices were last looked over.
     sliced: i64,
     pub(crate) detector: Option<Box<Detector>>,
@@ -173,8 +169,6 @@ impl Group {
             minutes: Vec::new(),
             touched: false,
             suspect: false,
-            boundary: 0.0,
-            views_before: 0.0,
             sliced: 0,
             detector: None,
             young: Vec::new(),

@@ -102,7 +102,6 @@ impl Watch {
         group.settle(&self.state.names);
         let (minutes, counts) = (std::mem::take(&mut group.minutes), std::mem::take(&mut group.came));
         let wants_spike = group.rules.iter().any(|s| matches!(self.plan.rules[s.rule].condition, Condition::Spike(_)));
-        group.views_before = counts.views as f32;
         if wants_spike {
             self.judge_spike(cut, index, now, out);
         } else {
@@ -201,7 +200,6 @@ impl Watch {
         let Some(detector) = group.detector.as_mut() else { return Vec::new() };
         let (told, before) = (detector.is_firing(), detector.evidence());
         let look = detector.look(secs, counts, zone, deploy);
-        group.boundary = look.boundary as f32;
         looks.push(Seen { stream: Stream::Whole, look, since: detector.since(), before });
         // Something that recurs is over, untold: nor are its slices told.
         let untold = look.over.is_some() && !told;

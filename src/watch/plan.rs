@@ -45,9 +45,7 @@ pub(crate) struct Asks {
     pub(crate) drops: bool,
     /// Releases held against each other.
     pub(crate) releases: bool,
-    /// Whether an error may decide at once: a spike, …
-    pub(crate) spikes: bool,
-    /// … or so many errors.
+    /// Whether an error may decide at once.
     pub(crate) frequencies: bool,
 }
 
@@ -56,7 +54,6 @@ impl Asks {
         self.slices |= matches!(condition, Condition::Spike(_) | Condition::Release(_));
         self.drops |= matches!(condition, Condition::Drop(_));
         self.releases |= matches!(condition, Condition::Release(_));
-        self.spikes |= matches!(condition, Condition::Spike(_));
         self.frequencies |= matches!(condition, Condition::Frequency(_));
     }
 }

@@ -86,7 +86,7 @@ pub(crate) struct Slice {
 }
 
 /// What came for a slice in the second at hand, of one second of event time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     at: Timestamp,
     now: Timestamp,
@@ -149,7 +149,8 @@ impl DimSlices {
 
     /// Lets the slice that was silent for longest give way, if it was so for a day and nothing fires on it.
     fn make_room(&mut self, now: Timestamp) -> bool {
-        let idle = |slice: &Slice| now.since(slice.weighed).as_secs();
+        // What has come in the second at hand is not weighed yet.
+        let idle = |slice: &Slice| if slice.sum == Sum::default() { now.since(slice.weighed).as_secs() } else { 0 };
         let oldest = self
             .slices
             .iter()

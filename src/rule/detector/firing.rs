@@ -121,6 +121,9 @@ impl Detector {
         let (errors, views) = firing.height;
         let believed = (NEW_USUAL_ERRORS / errors.max(1.0)).min(1.0);
         self.baseline.restart(errors * believed, views * believed);
+        if let Some(totals) = &mut self.totals {
+            totals.rebase(firing.rate());
+        }
         let fresh = Self::new(now);
         *self = Self { baseline: self.baseline.clone(), episodes: self.episodes.take(), totals: self.totals.take(), ..fresh };
     }

@@ -86,7 +86,7 @@ impl Detector {
     /// A total is learned at once and also while a rule fires, which judges by what was known when it began.
     fn learn_total(&mut self, line: &Line) {
         if let Some(totals) = &mut self.totals {
-            totals.learn(line);
+            totals.learn(line, self.firing.is_some());
             self.totals.take_if(|totals| totals.are_none());
             return;
         }

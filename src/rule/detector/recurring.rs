@@ -12,8 +12,11 @@ const EPISODES: usize = 4;
 const DAYS_MAX: f64 = 8.0;
 /// It begins within an eighth of its length of the time of day, within these bounds (schedules are exact, weekends are not) …
 const PUNCTUAL_SECS: (f64, f64) = (900.0, 10_800.0);
-/// … or while this share of it would not be over: the better its hours are known, the later what is left of it stands out.
+/// … or, once it has come again, while this share of it would not be over: the better its hours are known, the later what is left
+/// of it stands out.
 const WITHIN: f64 = 0.75;
+/// Nothing that lasts for longer is held back.
+const LASTS_MAX: f64 = 0.9 * DAY_SECS;
 /// It is the same while it is not this many times as high …
 const HIGHER: f64 = 2.0;
 /// … nor this many times as long, and a little.
@@ -33,25 +36,29 @@ struct Episode {
     lasted: f32,
     /// Errors over views. Not a ratio to what is usual: that includes more and more of it.
     rate: f32,
+    /// How often it came again at its time.
+    again: u16,
 }
 
 impl Episode {
     /// Whether something that began at `began` and fails at `rate` at `now` is this one again.
     fn is_again(&self, began: f64, now: f64, rate: f64) -> bool {
-        let longest = LONGER * f64::from(self.lasted) + LONGER_SECS;
-        let in_time = |late: f64| now - began + late.max(0.0) <= longest;
+        let longest = (LONGER * f64::from(self.lasted) + LONGER_SECS).min(LASTS_MAX);
+        let within = if self.again > 0 { WITHIN * f64::from(self.lasted) } else { 0.0 };
+        let in_time = |late: f64| late <= self.punctual().max(within) && now - began + late.max(0.0) <= longest;
         rate <= HIGHER * f64::from(self.rate) && self.lateness(began).is_some_and(in_time)
     }
 
-    /// How much later in the day than this one something began, in seconds, if it may be the same.
+    /// How much later in the day than this one something began, in seconds, on a day on which it may come again.
     fn lateness(&self, began: f64) -> Option<f64> {
-        let lasted = f64::from(self.lasted);
-        let punctual = (lasted / 8.0).clamp(PUNCTUAL_SECS.0, PUNCTUAL_SECS.1);
-        let days = ((began - self.began + punctual) / DAY_SECS).floor();
-        let late = began - self.began - days * DAY_SECS;
+        let days = ((began - self.began + self.punctual()) / DAY_SECS).floor();
         // What took half a day and more belongs to a day of the week.
-        let comes = if lasted < DAY_SECS / 2.0 { (1.0..=DAYS_MAX).contains(&days) } else { days == 7.0 };
-        (self.began > 0.0 && comes && late <= punctual.max(WITHIN * lasted)).then_some(late)
+        let comes = if f64::from(self.lasted) < DAY_SECS / 2.0 { (1.0..=DAYS_MAX).contains(&days) } else { days == 7.0 };
+        (self.began > 0.0 && comes).then_some(began - self.began - days * DAY_SECS)
+    }
+
+    fn punctual(&self) -> f64 {
+        (f64::from(self.lasted) / 8.0).clamp(PUNCTUAL_SECS.0, PUNCTUAL_SECS.1)
     }
 }
 
@@ -59,24 +66,23 @@ impl Detector {
     /// Notes an episode that has ended. `local` is now on the site's own clock.
     pub(super) fn remember(&mut self, local: f64, firing: &Firing) {
         let lasted = (firing.held_to - firing.began).max(60.0);
-        let new = Episode { began: local - (self.seen - firing.began), lasted: lasted as f32, rate: firing.rate() as f32 };
+        let began = local - (self.seen - firing.began);
+        let new = Episode { began, lasted: lasted as f32, rate: firing.rate() as f32, again: 0 };
         let Episodes(known) = &mut **self.episodes.get_or_insert_default();
-        let same = known.iter().enumerate().find_map(|(place, old)| Some((place, old.lateness(new.began)?)));
-        let Some((place, late)) = same else {
+        let is_same = |old: &Episode| old.lateness(began).is_some_and(|late| late <= old.punctual());
+        if let Some(old) = known.iter_mut().find(|old| is_same(old)) {
+            let again = old.again.saturating_add(1);
+            *old = if firing.told {
+                // A weak night does not make the next a surprise.
+                Episode { lasted: new.lasted.max(old.lasted), rate: new.rate.max(old.rate), again, ..new }
+            } else {
+                // Nobody was told: what people know of its size is what they were told.
+                Episode { began, again, ..*old }
+            };
+        } else if firing.told {
             let oldest = (0..EPISODES).min_by(|a, b| known[*a].began.total_cmp(&known[*b].began)).unwrap_or(0);
             known[oldest] = new;
-            return;
-        };
-        let old = known[place];
-        let began = new.began - late.max(0.0);
-        known[place] = if firing.told {
-            // A weak night does not make the next a surprise.
-            let lasted = (f64::from(new.lasted) + late.max(0.0)) as f32;
-            Episode { began, lasted: lasted.max(old.lasted), rate: new.rate.max(old.rate) }
-        } else {
-            // Nobody was told: what people know of its size is what they were told.
-            Episode { began, ..old }
-        };
+        }
     }
 
     /// Whether the trouble that builds up is one that came at this time before. If so the stream holds still until it is over,
