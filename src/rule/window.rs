@@ -57,7 +57,8 @@ pub fn measure(sight: &Sight, of: &Metric, now: Timestamp, secs: i64) -> Measure
 
 /// Whether data is there: the site was heard of within the window. If not, nothing is resolved.
 fn is_heard(sight: &Sight, now: Timestamp, secs: i64) -> bool {
-    sight.site_seen.secs() > now.secs() - secs
+    // A second is judged when it is over: the oldest of the window's seconds counts.
+    sight.site_seen.secs() >= now.secs() - secs
 }
 
 /// `threshold`: does the condition hold?
@@ -123,5 +124,8 @@ mod tests {
         assert_eq!(frequency_holds(&frequency, &sight, ts(200)).0, None);
         let heard = Sight { site_seen: ts(190), ..sight };
         assert_eq!(frequency_holds(&frequency, &heard, ts(200)).0, Some(false));
+        // A window of one second is judged when that second is over.
+        let shortest = Frequency { within: Duration::from_secs(1), ..frequency };
+        assert_eq!(frequency_holds(&shortest, &heard, ts(191)).0, Some(false));
     }
 }
