@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::model::{SeriesKey, Timestamp};
 
+use super::group::Group;
 use super::plan::Plan;
+use super::site::Site;
 use super::{CutState, Output, RuleState, Watch, WatchConfig, judges_silence};
 
 impl Watch {
@@ -58,25 +60,13 @@ impl Watch {
         let now = self.newest_arrival();
         let mut keys = Vec::with_capacity(self.state.cuts[0].groups.len());
         for group in &self.state.cuts[0].groups {
-            let site = &self.state.sites[group.site as usize];
-            let key = SeriesKey {
-                site: site.name.clone(),
-                env: site.env.clone(),
-                page: group.key.page.clone(),
-                step: group.key.step.clone(),
-            };
+            let key = key_of(&self.state.sites, group);
             keys.push((group.site, key, group.seen));
         }
         for (cut, state) in self.state.cuts.iter_mut().enumerate() {
             let spec = &self.plan.cuts[cut];
             for (index, group) in state.groups.iter_mut().enumerate() {
-                let site = &self.state.sites[group.site as usize];
-                let key = SeriesKey {
-                    site: site.name.clone(),
-                    env: site.env.clone(),
-                    page: group.key.page.clone(),
-                    step: group.key.step.clone(),
-                };
+                let key = key_of(&self.state.sites, group);
                 let mut kept = std::mem::take(&mut group.rules);
                 group.rules = Self::rule_states(spec, &self.plan, &key);
                 for rule in &mut group.rules {
@@ -100,4 +90,11 @@ impl Watch {
             self.add_series(key.hash(), site, &key, seen);
         }
     }
+}
+
+/// The series that a group stands for, as far as the group knows it.
+fn key_of(sites: &[Site], group: &Group) -> SeriesKey {
+    let site = &sites[group.site as usize];
+    let (page, step) = (group.key.page.clone(), group.key.step.clone());
+    SeriesKey { site: site.name.clone(), env: site.env.clone(), page, step }
 }
