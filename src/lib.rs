@@ -88,3 +88,8 @@ pub mod web;
 
 pub mod cli;
 pub mod daemon;
+
+/// Many small texts and vectors live for a moment and pass from thread to thread; the system's allocator locks and trims its heaps
+/// for them. Here, so that benches measure what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

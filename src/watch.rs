@@ -16,7 +16,9 @@ mod early;
 mod finding;
 mod gathered;
 mod group;
+mod groups;
 mod judge;
+mod packed;
 mod plan;
 mod query;
 mod release;
@@ -41,6 +43,7 @@ use crate::rule::{Bound, Condition, Rule};
 
 use deadlines::Deadlines;
 use group::{Group, GroupKey, Hit, RuleState};
+use groups::Groups;
 use plan::{Cut, Plan, Signal};
 use site::Site;
 
@@ -151,6 +154,8 @@ pub struct Watch {
     number: u32,
     /// What the streams of the group at hand showed: kept, so that a look costs no allocation.
     looks: Vec<judge::Seen>,
+    /// Hashes that are among [`State::names`], by their lowest bits.
+    named: Box<[u32; NAMED]>,
     tally: Tally,
 }
 
@@ -176,8 +181,6 @@ struct State {
     early_second: i64,
     /// Values of dimensions that came in that second.
     names: slices::Names,
-    /// Made anew from the rules' wakes after a restart.
-    #[serde(skip)]
     deadlines: Deadlines,
     resumed: Timestamp,
     budgets: budgets::Budgets,
@@ -186,7 +189,7 @@ struct State {
 #[derive(Default, Serialize, Deserialize)]
 struct CutState {
     id: u64,
-    groups: Vec<Group>,
+    groups: Groups,
     index: HashedMap<u32>,
 }
 
@@ -208,6 +211,9 @@ struct Series {
     from: u32,
     count: u32,
 }
+
+/// Values of dimensions that are known at a glance to be noted.
+const NAMED: usize = 1024;
 
 /// Stands for a group that depends on the event.
 const NO_GROUP: u32 = u32::MAX;
@@ -247,7 +253,16 @@ impl Watch {
             resumed: Timestamp::default(),
             budgets: budgets::Budgets::default(),
         };
-        let mut watch = Self { config, plan, state, offset: 0, number: 0, looks: Vec::new(), tally: Tally::default() };
+        let mut watch = Self {
+            config,
+            plan,
+            state,
+            offset: 0,
+            number: 0,
+            looks: Vec::new(),
+            named: Box::new([0; NAMED]),
+            tally: Tally::default(),
+        };
         watch.set_alphas();
         watch
     }
@@ -268,7 +283,6 @@ impl Watch {
         let state: State = postcard::from_bytes(bytes).map_err(|e| BadCheckpoint(e.to_string()))?;
         let mut watch = Self::new(state.shard, Arc::clone(&config));
         watch.state = state;
-        watch.book_all();
         watch.set_config(config, u64::MAX, &mut Output::default());
         Ok(watch)
     }
@@ -381,9 +395,7 @@ impl Watch {
             Kind::View | Kind::Error | Kind::Track => {}
         }
         let Some(series) = self.series_of(batch, event, out) else { return };
-        for value in event.dims.into_iter().filter(|value| !value.is_empty()) {
-            self.state.names.entry(u64::from(value.hash())).or_insert_with(|| batch.str(value).to_owned());
-        }
+        self.note_names(batch, event);
         let Series { site, from, count } = series;
         let visit = self.note_visit(site, event);
         for place in from..from + count {
@@ -413,6 +425,18 @@ impl Watch {
             if errors > 0 {
                 self.judge_novelty(cut, group, batch, event, out);
                 self.note_suspect(cut, group, event.arrival);
+            }
+        }
+    }
+
+    /// Keeps the values of dimensions, for slices that are made of them later.
+    fn note_names(&mut self, batch: &Batch, event: &Event) {
+        for value in event.dims.into_iter().filter(|value| !value.is_empty()) {
+            let hash = value.hash();
+            let known = &mut self.named[hash as usize % NAMED];
+            if *known != hash {
+                *known = hash;
+                self.state.names.entry(u64::from(hash)).or_insert_with(|| batch.str(value).to_owned());
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod settings;
 pub mod shared;
 pub mod signs;
 pub mod source_task;
+mod spare;
 pub mod tail;
 pub mod trouble;
 pub mod view;

@@ -19,7 +19,7 @@ use crate::model::{Delivery, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ChannelLabel, ResultLabel};
-use crate::wal::{CommitError, CommitOptions, Committer, DirLock, Entry, LockError, Wal, WalError, checkpoint};
+use crate::wal::{CommitError, CommitOptions, Committer, DirLock, Entry, Group, LockError, Wal, WalError, checkpoint};
 use crate::watch::BadCheckpoint;
 
 use super::data_dir::DataDir;
@@ -151,6 +151,7 @@ impl Daemon {
             watch: watch_queue,
             desk: desk_queue.clone(),
             metrics: Arc::clone(&metrics),
+            spare: task.spare.clone(),
             store_failure: ArcSwapOption::empty(),
             data_dir: data_dir.clone(),
             taking: AtomicBool::new(false),
@@ -163,12 +164,12 @@ impl Daemon {
         let stop_sources = Arc::new(AtomicBool::new(false));
         let sources = spawn_sources(&shared, parsers, &positions, &stop_sources)?;
         let (stop_web, mut stopped) = tokio::sync::watch::channel(false);
-        let router = crate::web::router(Arc::clone(&shared));
+        let site = Arc::new(crate::web::Site::new(Arc::clone(&shared)));
         let web = tokio::spawn(async move {
             let stop = async move {
                 let _dropped = stopped.wait_for(|stop| *stop).await;
             };
-            crate::web::serve(listener, router, stop).await;
+            crate::web::serve(listener, site, stop).await;
         });
         shared.taking.store(true, Ordering::Release);
         tokio::spawn(file_watch::watch_files(Arc::clone(&shared)));
@@ -255,9 +256,9 @@ fn spawn_log(
     watch: SyncSender<watch_task::Message>,
     room: watch_task::Room,
 ) -> Result<(Committer, JoinHandle<Wal>), StartError> {
-    let deliver = move |offset, entry: Entry| {
-        room.take(entry.size_hint());
-        let _stopping = watch.send(watch_task::Message::Entry(offset, entry));
+    let deliver = move |group: Group| {
+        room.take(watch_task::bytes_of(&group));
+        let _stopping = watch.send(watch_task::Message::Entries(group));
     };
     let options = CommitOptions {
         queue_entries_max: limits.queue_entries,

@@ -20,6 +20,7 @@ use crate::watch::Watch;
 use crate::web::{self, Access, Change, ChangeError, DecodeError, Decoded, Incoming, IngestError, List, Overview};
 
 use super::settings::{Live, Origin};
+use super::spare::Spare;
 use super::{clock, desk_task, view, watch_task};
 
 /// Shared by all tasks.
@@ -36,6 +37,8 @@ pub struct Shared {
     pub desk: Sender<desk_task::Message>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Batches to fill.
+    pub spare: Spare,
     /// Why the database cannot be written, while it cannot.
     pub store_failure: ArcSwapOption<String>,
     /// The data folder, for the salts.
@@ -89,7 +92,8 @@ impl Shared {
             EncodingError::TooLarge { .. } => DecodeError::TooLarge(error.to_string()),
             EncodingError::Bad { .. } => DecodeError::Unreadable(error.to_string()),
         })?;
-        let (mut batch, mut report) = (Batch::new(), Report::default());
+        let (mut batch, mut report) = (self.spare.take(), Report::default());
+        batch.reserve_for_body(body.len());
         let reader = native::Reader { door: &live.door, key_site: incoming.site, line_bytes: limits.line_bytes };
         SCRATCH.with_borrow_mut(|(generation, scratch)| {
             if *generation != live.generation {

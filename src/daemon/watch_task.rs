@@ -9,17 +9,18 @@ use std::time::Duration;
 use crate::model::{Timestamp, Transition};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::StateLabel;
-use crate::wal::{Committer, Entry};
+use crate::wal::{Committer, Entry, Group};
 use crate::watch::{BadCheckpoint, Input, Notice, Output, Watch, WatchConfig};
 
 use super::archive::Archive;
 use super::clock;
+use super::spare::Spare;
 
 /// Format of a checkpoint's bytes: positions of the sources, the newest arrival and the name of what is in force, then
 /// [`Watch::checkpoint`].
-pub const CHECKPOINT_FORMAT: u32 = 3;
+pub const CHECKPOINT_FORMAT: u32 = 4;
 
-/// Entries that may wait for the watch; more hold back the log, and with it the senders.
+/// Groups of entries that may wait for the watch; more hold back the log, and with it the senders.
 const QUEUE: usize = 256;
 
 /// How often the state goes out as a checkpoint, at most …
@@ -40,8 +41,8 @@ pub type Look = Box<dyn FnOnce(&Watch, Timestamp) + Send>;
 
 /// What the thread hears.
 pub enum Message {
-    /// A durable entry of the log.
-    Entry(u64, Entry),
+    /// Durable entries of the log.
+    Entries(Group),
     /// Look at the watch.
     Read(Look),
     /// The configuration that the `Config` entry with this hash puts in force.
@@ -81,6 +82,8 @@ pub struct WatchTask {
     /// Entries so far that were no ticks.
     batches: u64,
     metrics: Arc<Metrics>,
+    /// Where counted batches go.
+    pub spare: Spare,
     archive: Archive,
     /// The newest configuration and its name.
     newest: (u64, Arc<WatchConfig>),
@@ -104,6 +107,7 @@ impl WatchTask {
             in_force: newest.0,
             batches: 0,
             metrics,
+            spare: Spare::default(),
             archive,
             newest,
             output: Output::default(),
@@ -140,6 +144,7 @@ impl WatchTask {
                 self.watch.handle(offset, Input::Events(&batch), &mut self.output);
                 self.positions.extend(positions);
                 self.count_outcomes(&source);
+                self.spare.give(batch);
             }
             Entry::Tick(now) => {
                 self.arrival = self.arrival.max(now);
@@ -231,12 +236,14 @@ impl WatchTask {
             // A tick that was asked for comes back through the queue: no need to look for it.
             let least = Duration::from_millis(if asked.is_some() { 100 } else { 1 });
             match messages.recv_timeout(wait.clamp(least, Duration::from_secs(1))) {
-                Ok(Message::Entry(offset, entry)) => {
-                    if matches!(entry, Entry::Tick(_)) {
-                        asked = None;
+                Ok(Message::Entries(group)) => {
+                    let bytes = bytes_of(&group);
+                    for (offset, entry) in group {
+                        if matches!(entry, Entry::Tick(_)) {
+                            asked = None;
+                        }
+                        self.apply(offset, entry, &mut desk);
                     }
-                    let bytes = entry.size_hint();
-                    self.apply(offset, entry, &mut desk);
                     room.0.free(bytes, false);
                 }
                 Ok(Message::Read(read)) => read(&self.watch, clock::now().max(self.arrival)),
@@ -287,6 +294,11 @@ pub fn queue() -> (SyncSender<Message>, Receiver<Message>) {
     sync_channel(QUEUE)
 }
 
+/// About how many bytes these entries hold.
+pub fn bytes_of(group: &Group) -> usize {
+    group.iter().map(|(_, entry)| entry.size_hint()).sum()
+}
+
 /// Bytes of entries that wait for the watch: what is beyond holds back the log, and with it the senders.
 #[derive(Clone)]
 pub struct Room {
@@ -302,12 +314,12 @@ struct Used {
 }
 
 impl Room {
-    /// For so many bytes. One entry always fits.
+    /// For so many bytes. One group of entries always fits.
     pub fn new(max: usize) -> Self {
         Self { used: Arc::default(), max }
     }
 
-    /// Waits until there is room for an entry, or the watch is gone.
+    /// Waits until there is room for so many, or the watch is gone.
     pub fn take(&self, bytes: usize) {
         let (used, freed) = &*self.used;
         let used = used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -160,15 +160,15 @@ impl Door {
         let env = clean(if raw.env.is_empty() { "production" } else { &raw.env });
         let step = clean_scrubbed(&raw.step);
         let tags = self.add_tags(raw, site, batch, scratch);
-        let asked = Asked { site, env: &env, page: raw.page.trim(), step: &step };
-        let (place, texts) = scratch.place(asked, || &self.rules(site).pages);
+        let (site_text, env_text) = (scratch.value(site, false, batch), scratch.value(&env, false, batch));
+        let seed = common.site_hash ^ u64::from(env_text.hash()).rotate_left(32);
+        let asked = Asked { site, env: &env, seed, page: raw.page.trim(), step: &step };
+        let place = scratch.place(asked, || &self.rules(site).pages, batch);
         let mut dims = [Text::NONE; Dim::COUNT];
         for (dim, value) in Dim::ALL.into_iter().zip(&raw.dims) {
             if !value.is_empty() {
                 // What people type into links may hold anything; the others are names made by machines (`web@4.2.1`).
-                let typed = matches!(dim, Dim::Source | Dim::Campaign);
-                let value = if typed { clean_scrubbed(value) } else { clean(value) };
-                dims[dim as usize] = batch.intern(&value, texts);
+                dims[dim as usize] = scratch.value(value, matches!(dim, Dim::Source | Dim::Campaign), batch);
             }
         }
         Event {
@@ -177,10 +177,10 @@ impl Door {
             kind: Kind::View,
             count: raw.count.max(1),
             companion: false,
-            site: batch.intern(site, texts),
-            env: batch.intern(&env, texts),
-            page: batch.intern(&place.page, texts),
-            step: batch.intern(&place.step, texts),
+            site: site_text,
+            env: env_text,
+            page: place.page,
+            step: place.step,
             series: place.series,
             session: common.session,
             id: common.id,
@@ -283,7 +283,7 @@ fn hash_id(site_hash: u64, id: &str) -> u64 {
 }
 
 /// Bounded and printable; borrowed where it is already.
-fn clean(text: &str) -> Cow<'_, str> {
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
     if text.len() <= VALUE_CHARS && text.bytes().all(|b| (b' '..0x7f).contains(&b)) {
         return Cow::Borrowed(text);
     }
@@ -291,7 +291,7 @@ fn clean(text: &str) -> Cow<'_, str> {
 }
 
 /// As [`clean`], and without secrets. Short words without digits and signs cannot be one and cost nothing.
-fn clean_scrubbed(text: &str) -> Cow<'_, str> {
+pub(super) fn clean_scrubbed(text: &str) -> Cow<'_, str> {
     let (mut digits, mut signs, mut printable) = (0, false, text.len() <= VALUE_CHARS);
     for byte in text.bytes() {
         digits += usize::from(byte.is_ascii_digit());

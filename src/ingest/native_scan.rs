@@ -25,34 +25,42 @@ pub(super) fn scan(text: &str) -> Option<RawEvent<'_>> {
     let mut status = None;
     scanner.expect(b'{')?;
     loop {
-        // As bytes: then a key is found by its length and a few of its letters.
-        match scanner.key()?.as_bytes() {
-            b"ts" => event.at = Some(scanner.time()?),
-            b"type" => kind = Some(scanner.plain()?),
-            b"site" => event.site = scanner.text()?,
-            b"env" => event.env = scanner.text()?,
-            b"page" => event.page = scanner.text()?,
-            b"step" => event.step = scanner.text()?,
-            b"session" => event.session = scanner.text()?,
-            b"count" => event.count = scanner.count()?,
-            b"id" => event.id = scanner.text()?,
-            b"release" => event.dims[Dim::Release as usize] = scanner.text()?,
-            b"browser" => event.dims[Dim::Browser as usize] = scanner.text()?,
-            b"os" => event.dims[Dim::Os as usize] = scanner.text()?,
-            b"device" => event.dims[Dim::Device as usize] = scanner.text()?,
-            b"country" => event.dims[Dim::Country as usize] = scanner.text()?,
-            b"source" => event.dims[Dim::Source as usize] = scanner.text()?,
-            b"campaign" => event.dims[Dim::Campaign as usize] = scanner.text()?,
-            b"vendor" => event.dims[Dim::Vendor as usize] = scanner.text()?,
-            b"error" => scanner.error(&mut event)?,
-            b"tags" => scanner.tags(&mut event)?,
-            b"status" => status = Some(scanner.status()?),
-            b"name" => event.name = scanner.text()?,
-            b"value" => event.value = Some(scanner.number()?),
-            b"currency" => event.currency = scanner.text()?,
-            b"event_id" => event.event_id = scanner.text()?,
-            _ => return None,
-        }
+        let text = match scanner.key()? {
+            key::SITE => &mut event.site,
+            key::ENV => &mut event.env,
+            key::PAGE => &mut event.page,
+            key::STEP => &mut event.step,
+            key::SESSION => &mut event.session,
+            key::ID => &mut event.id,
+            key::RELEASE => &mut event.dims[Dim::Release as usize],
+            key::BROWSER => &mut event.dims[Dim::Browser as usize],
+            key::OS => &mut event.dims[Dim::Os as usize],
+            key::DEVICE => &mut event.dims[Dim::Device as usize],
+            key::COUNTRY => &mut event.dims[Dim::Country as usize],
+            key::SOURCE => &mut event.dims[Dim::Source as usize],
+            key::CAMPAIGN => &mut event.dims[Dim::Campaign as usize],
+            key::VENDOR => &mut event.dims[Dim::Vendor as usize],
+            key::NAME => &mut event.name,
+            key::CURRENCY => &mut event.currency,
+            key::EVENT_ID => &mut event.event_id,
+            other => {
+                match other {
+                    key::TS => event.at = Some(scanner.time()?),
+                    key::TYPE => kind = Some(scanner.plain()?),
+                    key::COUNT => event.count = scanner.count()?,
+                    key::ERROR => scanner.error(&mut event)?,
+                    key::TAGS => scanner.tags(&mut event)?,
+                    key::STATUS => status = Some(scanner.status()?),
+                    key::VALUE => event.value = Some(scanner.number()?),
+                    _ => return None,
+                }
+                if scanner.goes_on()? {
+                    continue;
+                }
+                break;
+            }
+        };
+        *text = scanner.text()?;
         if !scanner.goes_on()? {
             break;
         }
@@ -70,6 +78,47 @@ pub(super) fn scan(text: &str) -> Option<RawEvent<'_>> {
         _ => return None,
     };
     Some(event)
+}
+
+/// The keys of an event as words of eight bytes.
+mod key {
+    use super::word;
+
+    pub(super) const TS: u64 = word(b"ts");
+    pub(super) const TYPE: u64 = word(b"type");
+    pub(super) const SITE: u64 = word(b"site");
+    pub(super) const ENV: u64 = word(b"env");
+    pub(super) const PAGE: u64 = word(b"page");
+    pub(super) const STEP: u64 = word(b"step");
+    pub(super) const SESSION: u64 = word(b"session");
+    pub(super) const COUNT: u64 = word(b"count");
+    pub(super) const ID: u64 = word(b"id");
+    pub(super) const RELEASE: u64 = word(b"release");
+    pub(super) const BROWSER: u64 = word(b"browser");
+    pub(super) const OS: u64 = word(b"os");
+    pub(super) const DEVICE: u64 = word(b"device");
+    pub(super) const COUNTRY: u64 = word(b"country");
+    pub(super) const SOURCE: u64 = word(b"source");
+    pub(super) const CAMPAIGN: u64 = word(b"campaign");
+    pub(super) const VENDOR: u64 = word(b"vendor");
+    pub(super) const ERROR: u64 = word(b"error");
+    pub(super) const TAGS: u64 = word(b"tags");
+    pub(super) const STATUS: u64 = word(b"status");
+    pub(super) const NAME: u64 = word(b"name");
+    pub(super) const VALUE: u64 = word(b"value");
+    pub(super) const CURRENCY: u64 = word(b"currency");
+    pub(super) const EVENT_ID: u64 = word(b"event_id");
+}
+
+/// A key of up to eight bytes as a number; what is shorter ends in zeros, which no key has.
+const fn word(key: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut at = key.len();
+    while at > 0 {
+        at -= 1;
+        word = word << 8 | key[at] as u64;
+    }
+    word
 }
 
 struct Scanner<'a> {
@@ -92,9 +141,31 @@ impl<'a> Scanner<'a> {
         (*self.bytes.get(self.at)? == byte).then(|| self.at += 1)
     }
 
-    /// The next key and its colon.
+    /// The next key, if it has at most eight bytes, as a [`word`], and its colon. An escape in it makes it another key.
     #[inline]
-    fn key(&mut self) -> Option<&'a str> {
+    fn key(&mut self) -> Option<u64> {
+        self.expect(b'"')?;
+        let rest = self.bytes.get(self.at..)?;
+        let word = match rest.first_chunk::<8>() {
+            Some(word) => u64::from_le_bytes(*word),
+            // The line ends soon: a key with little after it.
+            None => word(rest),
+        };
+        let quotes = with_byte(word, b'"') & HIGHS;
+        let len = quotes.trailing_zeros() as usize / 8;
+        if len == 8 && rest.get(8) != Some(&b'"') {
+            return None;
+        }
+        self.at += len + 1;
+        self.expect(b':')?;
+        let key = if len == 8 { word } else { word & ((1 << (len * 8)) - 1) };
+        // A zero at its end would not show.
+        (key.leading_zeros() as usize / 8 == 8 - len).then_some(key)
+    }
+
+    /// The next key as it is written, and its colon.
+    #[inline]
+    fn key_text(&mut self) -> Option<&'a str> {
         let key = self.plain()?;
         self.expect(b':')?;
         Some(key)
@@ -213,7 +284,7 @@ impl<'a> Scanner<'a> {
     fn error(&mut self, event: &mut RawEvent<'a>) -> Option<()> {
         self.expect(b'{')?;
         loop {
-            let key = self.key()?;
+            let key = self.key_text()?;
             let error = &mut event.error;
             match key {
                 "type" => error.class = self.text()?,
@@ -244,7 +315,7 @@ impl<'a> Scanner<'a> {
     fn tags(&mut self, event: &mut RawEvent<'a>) -> Option<()> {
         self.expect(b'{')?;
         loop {
-            let key = self.key()?;
+            let key = self.key_text()?;
             event.tags.push((Cow::Borrowed(key), self.text()?));
             if !self.goes_on()? {
                 return Some(());
@@ -253,20 +324,24 @@ impl<'a> Scanner<'a> {
     }
 }
 
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
+
+/// A word whose high bits show where `byte` is in `word`; above the first one they may be wrong.
+#[inline]
+const fn with_byte(word: u64, byte: u8) -> u64 {
+    let differs = word ^ (ONES * byte as u64);
+    differs.wrapping_sub(ONES) & !differs
+}
+
 /// The place of the quote or backslash that ends a run of plain bytes; `None` at the end of the text, or where a control byte
 /// stands, which no string may have. Eight bytes at a time: in a word of bytes, what is found first is found rightly.
 #[inline]
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES * 0x80;
-    let has = |word: u64, byte: u8| {
-        let differs = word ^ (ONES * u64::from(byte));
-        differs.wrapping_sub(ONES) & !differs
-    };
     while let Some(&word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(word);
         let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (has(word, b'"') | has(word, b'\\') | control) & HIGHS;
+        let found = (with_byte(word, b'"') | with_byte(word, b'\\') | control) & HIGHS;
         if found != 0 {
             let end = at + found.trailing_zeros() as usize / 8;
             return (bytes[end] >= 0x20).then_some(end);
@@ -329,6 +404,7 @@ mod tests {
             r#"{"type":"view","page":"/a",}"#,
             r#"{"type":"heartbeat","job":"x"}"#,
             r#"{"type":"view","other":"/a"}"#,
+            "{\"type\":\"view\",\"page\0\":\"/a\"}",
         ] {
             assert!(scan(text).is_none(), "{text}");
         }

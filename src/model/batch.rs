@@ -122,6 +122,12 @@ impl Batch {
         Self::default()
     }
 
+    /// Makes room for what a body of so many bytes usually holds.
+    pub fn reserve_for_body(&mut self, bytes: usize) {
+        self.text.reserve((bytes / 2).clamp(64, 1 << 16));
+        self.events.reserve((bytes / 256).clamp(1, 1 << 12));
+    }
+
     /// Stores a text and returns its handle. The arena holds 4 GiB at most, far over any body limit.
     pub fn add_text(&mut self, text: &str) -> Text {
         if text.is_empty() {
@@ -145,13 +151,18 @@ impl Batch {
         let hash = hash_text(text) as u32;
         let slot = hash as usize & (memo.len() - 1);
         let known = memo[slot];
-        let start = known.start as usize;
-        // As bytes: where a text begins and ends here was asked when it was stored.
-        if known.hash == hash && self.text.as_bytes().get(start..start + known.len as usize) == Some(text.as_bytes()) {
+        if known.hash == hash && self.holds(known, text) {
             return known;
         }
         memo[slot] = self.add_hashed(text, hash);
         memo[slot]
+    }
+
+    /// Whether `handle`, of this batch or another, stands for `text` here.
+    pub fn holds(&self, handle: Text, text: &str) -> bool {
+        let start = handle.start as usize;
+        // As bytes: where a text begins and ends here was asked when it was stored.
+        self.text.as_bytes().get(start..start + handle.len as usize) == Some(text.as_bytes())
     }
 
     /// The text of a handle of this batch.
@@ -205,6 +216,15 @@ impl Batch {
         self.tracks.clear();
         self.heartbeats.clear();
         self.tags.clear();
+    }
+
+    /// Bytes that it has taken from the system, about.
+    pub fn capacity(&self) -> usize {
+        let parts = self.errors.capacity() * size_of::<ErrorPart>() + self.tracks.capacity() * size_of::<TrackPart>();
+        self.text.capacity()
+            + self.events.capacity() * size_of::<Event>()
+            + parts
+            + self.tags.capacity() * size_of::<(Text, Text)>()
     }
 
     /// Bytes of text held.

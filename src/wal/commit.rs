@@ -3,7 +3,6 @@
 //! An append to an idle log is synced at once. Under load the next sync waits until as many appends are there as last time or
 //! 256 KiB, and 5 ms at most: a sync costs the same whatever is in it up to that size. Durable entries go on in log order.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -74,10 +73,15 @@ struct Waiting {
     answer: oneshot::Sender<Result<u64, CommitError>>,
 }
 
+/// Durable entries of one sync, in log order, each with its offset.
+pub type Group = Vec<(u64, Entry)>;
+
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: Vec<Waiting>,
     bytes: usize,
+    /// So many entries wake the thread. Waking it for each would cost more than the entry itself.
+    wake_at: usize,
     failed: Option<String>,
     stopping: bool,
     delete_before: Option<u64>,
@@ -88,6 +92,13 @@ struct Shared {
     changed: Condvar,
     options: CommitOptions,
     metrics: Arc<Metrics>,
+}
+
+impl Queue {
+    /// Whether the thread has waited long enough, where it waits for so many entries.
+    fn is_enough(&self, entries: usize) -> bool {
+        self.stopping || self.bytes >= GROUP_BYTES || self.waiting.len() >= entries
+    }
 }
 
 impl Shared {
@@ -108,14 +119,14 @@ impl fmt::Debug for Committer {
 }
 
 impl Committer {
-    /// Starts the thread. `deliver` hears every durable entry in log order, before its appender does; while it blocks, nothing
-    /// is acknowledged, so a slow reader slows the senders down. Join the handle after [`stop`](Self::stop).
+    /// Starts the thread. `deliver` hears every durable entry in log order, sync by sync, before its appender does; while it blocks,
+    /// nothing is acknowledged, so a slow reader slows the senders down. Join the handle after [`stop`](Self::stop).
     pub fn start(
         wal: Wal,
         options: CommitOptions,
         metrics: Arc<Metrics>,
         last_arrival: Timestamp,
-        deliver: impl FnMut(u64, Entry) + Send + 'static,
+        deliver: impl FnMut(Group) + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<Wal>)> {
         let shared = Arc::new(Shared { queue: Mutex::new(Queue::default()), changed: Condvar::new(), options, metrics });
         let writer = Writer { wal, shared: Arc::clone(&shared), last_arrival, deliver };
@@ -151,9 +162,12 @@ impl Committer {
         }
         let (answer, receipt) = oneshot::channel();
         queue.bytes += bytes;
-        queue.waiting.push_back(Waiting { entry, answer });
+        queue.waiting.push(Waiting { entry, answer });
+        let is_wanted = queue.is_enough(queue.wake_at);
         drop(queue);
-        self.0.changed.notify_one();
+        if is_wanted {
+            self.0.changed.notify_one();
+        }
         Ok(receipt)
     }
 
@@ -187,14 +201,14 @@ struct Writer<D> {
     deliver: D,
 }
 
-impl<D: FnMut(u64, Entry)> Writer<D> {
+impl<D: FnMut(Group)> Writer<D> {
     fn run(mut self) -> Wal {
         let mut last_group = 0;
         loop {
             self.gather(last_group);
             let (group, delete, stopping) = {
                 let mut queue = self.shared.lock();
-                queue.bytes = 0;
+                (queue.bytes, queue.wake_at) = (0, usize::MAX);
                 (std::mem::take(&mut queue.waiting), queue.delete_before.take(), queue.stopping)
             };
             if let Some(Err(error)) = delete.map(|offset| self.wal.delete_before(offset)) {
@@ -212,26 +226,25 @@ impl<D: FnMut(u64, Entry)> Writer<D> {
     /// Waits for work: for company after a sync, then for the first append. A failed log wakes up to be tried again.
     fn gather(&self, last_group: usize) {
         let interval = self.shared.options.interval;
-        let pause = |queue, longest, enough: usize| {
-            self.shared
-                .changed
-                .wait_timeout_while(queue, longest, |q: &mut Queue| {
-                    !q.stopping && q.bytes < GROUP_BYTES && q.waiting.len() < enough
-                })
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-        };
         let mut queue = self.shared.lock();
         if last_group > 0 {
-            queue = pause(queue, PAUSE_MIN.min(interval), usize::MAX);
-            queue = pause(queue, interval.saturating_sub(PAUSE_MIN), last_group);
+            queue = self.pause(queue, PAUSE_MIN.min(interval), usize::MAX);
+            queue = self.pause(queue, interval.saturating_sub(PAUSE_MIN), last_group);
         }
-        let idle = |q: &mut Queue| !q.stopping && q.waiting.is_empty() && q.delete_before.is_none();
+        queue.wake_at = 1;
+        let idle = |q: &mut Queue| !q.is_enough(1) && q.delete_before.is_none();
         if self.wal.is_failed() {
             drop(self.shared.changed.wait_timeout_while(queue, self.shared.options.retry, idle));
         } else {
             drop(self.shared.changed.wait_while(queue, idle));
         }
+    }
+
+    /// Waits for so many entries.
+    fn pause<'q>(&self, mut queue: MutexGuard<'q, Queue>, longest: Duration, enough: usize) -> MutexGuard<'q, Queue> {
+        queue.wake_at = enough;
+        let waited = self.shared.changed.wait_timeout_while(queue, longest, |q| !q.is_enough(enough));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn mend(&mut self) {
@@ -247,15 +260,18 @@ impl<D: FnMut(u64, Entry)> Writer<D> {
         }
     }
 
-    fn commit(&mut self, group: VecDeque<Waiting>) {
+    fn commit(&mut self, group: Vec<Waiting>) {
         if group.is_empty() {
             return;
         }
-        let mut done = Vec::with_capacity(group.len());
+        let (mut done, mut answers) = (Group::with_capacity(group.len()), Vec::with_capacity(group.len()));
         for Waiting { mut entry, answer } in group {
             entry.order_arrivals(&mut self.last_arrival);
             match self.wal.append(&entry) {
-                Ok(offset) => done.push((offset, entry, answer)),
+                Ok(offset) => {
+                    done.push((offset, entry));
+                    answers.push((offset, answer));
+                }
                 Err(error) => drop(answer.send(Err(CommitError::Failed(error.to_string())))),
             }
         }
@@ -269,16 +285,12 @@ impl<D: FnMut(u64, Entry)> Writer<D> {
             Ok(()) => {
                 metrics.wal_written_bytes.inc_by(bytes as u64);
                 metrics.wal_next_offset.set(self.wal.next_offset() as i64);
-                let mut answers = Vec::with_capacity(done.len());
-                for (offset, entry, answer) in done {
-                    (self.deliver)(offset, entry);
-                    answers.push((offset, answer));
-                }
+                (self.deliver)(done);
                 for (offset, answer) in answers {
                     drop(answer.send(Ok(offset)));
                 }
             }
-            Err(error) => self.refuse(&error, done.into_iter().map(|(_, _, answer)| answer)),
+            Err(error) => self.refuse(&error, answers.into_iter().map(|(_, answer)| answer)),
         }
     }
 
@@ -309,7 +321,7 @@ mod tests {
     fn start(dir: &std::path::Path, options: CommitOptions) -> (Committer, JoinHandle<Wal>, mpsc::Receiver<(u64, Entry)>) {
         let (wal, _) = Wal::open(dir, WalOptions::default()).unwrap();
         let (tell, told) = mpsc::channel();
-        let deliver = move |offset, entry| tell.send((offset, entry)).unwrap();
+        let deliver = move |group: Group| group.into_iter().for_each(|entry| tell.send(entry).unwrap());
         let (committer, thread) = Committer::start(wal, options, Arc::new(Metrics::new()), Timestamp(0), deliver).unwrap();
         (committer, thread, told)
     }
@@ -347,7 +359,7 @@ mod tests {
         let (wal, _) = Wal::open(dir.path(), WalOptions::default()).unwrap();
         let (release, blocked) = mpsc::channel::<()>();
         let options = CommitOptions { queue_entries_max: 2, ..options() };
-        let deliver = move |_, _| blocked.recv().unwrap_or_default();
+        let deliver = move |_| blocked.recv().unwrap_or_default();
         let (committer, thread) = Committer::start(wal, options, Arc::new(Metrics::new()), Timestamp(0), deliver).unwrap();
         let first = committer.submit(Entry::Config { hash: 0 }).unwrap();
         while committer.queue_len() > 0 {
@@ -372,7 +384,7 @@ mod tests {
         wal.append(&Entry::Config { hash: 0 }).unwrap();
         wal.sync().unwrap();
         let options = CommitOptions { retry: Duration::from_millis(1), ..options() };
-        let (committer, thread) = Committer::start(wal, options, Arc::new(Metrics::new()), Timestamp(0), |_, _| {}).unwrap();
+        let (committer, thread) = Committer::start(wal, options, Arc::new(Metrics::new()), Timestamp(0), |_| {}).unwrap();
         assert!(matches!(committer.append_blocking(Entry::Config { hash: 1 }), Err(CommitError::Failed(_))));
         assert!(committer.failure().is_some());
         std::fs::create_dir_all(&log).unwrap();

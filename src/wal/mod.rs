@@ -17,7 +17,7 @@ mod model_tests;
 mod replay;
 mod segment;
 
-pub use commit::{CommitError, CommitOptions, Committer};
+pub use commit::{CommitError, CommitOptions, Committer, Group};
 pub use entry::Entry;
 pub use lock::{DirLock, LockError};
 pub use log::{Opened, Wal, WalError, WalOptions};

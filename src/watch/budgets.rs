@@ -51,9 +51,9 @@ impl Watch {
         }
         let day_ago = now.secs() - 86_400;
         let mut counts = vec![0u32; self.plan.rules.len()];
-        for group in self.state.cuts.iter().flat_map(|cut| &cut.groups).filter(|group| group.view_seen.secs() >= day_ago) {
-            for state in &group.rules {
-                counts[state.rule] += 1;
+        for groups in self.state.cuts.iter().map(|cut| &cut.groups) {
+            for (index, head) in groups.heads().filter(|(_, head)| head.view_seen >= day_ago) {
+                groups.for_rules(index, head, |rule| counts[rule] += 1);
             }
         }
         for rule in shared {

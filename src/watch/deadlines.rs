@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Timestamp;
 
 /// A rule of a group: cut, group, place among the group's rules.
 pub(super) type Spot = (u32, u32, u32);
 
 /// Booked spots by second.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Deadlines {
     seconds: BTreeMap<i64, Vec<Spot>>,
 }

@@ -72,6 +72,16 @@ impl DropState {
         if let Part::Leads(site) = self.part { Some(site) } else { None }
     }
 
+    /// Whether it neither fires nor stands for others, nor another for it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.part == Part::Own && !self.traffic.is_firing()
+    }
+
+    /// Whether it knows what is usual.
+    pub(crate) fn expects(&self) -> bool {
+        self.traffic.is_known()
+    }
+
     /// Forgets what fires, keeps what was learned.
     pub(crate) fn forget(&mut self) {
         self.part = Part::Own;
@@ -196,8 +206,9 @@ impl Watch {
         let minutes = silence.as_secs_f64() / 60.0;
         let zone = self.zone_secs(me.site, now);
         let (mut expected, mut count) = (0.0, 0);
-        for (other, group) in groups.iter().enumerate().filter(|(_, group)| group.site == me.site) {
-            let Some(drop) = state_of(group, condition) else { continue };
+        for (other, _) in groups.heads().filter(|(_, head)| head.site == me.site && head.expects) {
+            let group = groups.look(other);
+            let Some(drop) = state_of(&group, condition) else { continue };
             let fires_alone = drop.traffic.is_firing() && other as u32 != index;
             if drop.traffic.is_known() && !fires_alone {
                 expected += drop.traffic.view(zone).expected;
@@ -212,7 +223,7 @@ impl Watch {
     fn end_site_drop(&mut self, site: u32, condition: u64, now: Timestamp, out: &mut super::Output) {
         let Some((cut, index, place)) = self.state.sites[site as usize].drop_entry(condition).leader.take() else { return };
         let mut woken = Vec::new();
-        for (member, group) in self.state.cuts[cut as usize].groups.iter_mut().enumerate().filter(|(_, g)| g.site == site) {
+        for (member, group) in self.state.cuts[cut as usize].groups.awake_mut().filter(|(_, group)| group.site == site) {
             let Some(at) = group.rules.iter().position(|state| state.condition == condition) else { continue };
             let Some(drop) = group.rules[at].drop.as_mut() else { continue };
             if drop.part == Part::Folded {
@@ -272,7 +283,7 @@ impl Watch {
         }
         self.forget_site_drops();
         for (cut, state) in self.state.cuts.iter().enumerate() {
-            for (index, group) in state.groups.iter().enumerate() {
+            for (index, group) in state.groups.awake() {
                 for (place, rule) in group.rules.iter().enumerate() {
                     let leads = rule.drop.as_ref().is_some_and(|drop| drop.whole_site().is_some() && drop.traffic.is_firing());
                     if leads {

@@ -79,7 +79,7 @@ impl Watch {
     pub fn firing(&self) -> BTreeSet<u64> {
         let mut keys = BTreeSet::new();
         for (cut, state) in self.state.cuts.iter().enumerate() {
-            for (index, group) in state.groups.iter().enumerate() {
+            for (index, group) in state.groups.awake() {
                 for (place, rule) in group.rules.iter().enumerate() {
                     let errors = rule.novelty.as_ref().map(|novelty| novelty.open.as_slice()).unwrap_or_default();
                     if !rule.alert.is_firing() && errors.is_empty() {

@@ -95,7 +95,6 @@ pub(crate) struct RuleState {
     /// When the rule looks at the group again even if nothing comes.
     pub(crate) wake: Option<Timestamp>,
     /// The second that this is booked at among the deadlines, `wake` or before it; 0: at none.
-    #[serde(skip)]
     pub(crate) booked: i64,
     /// What was said when it began to fire, for the resolve.
     pub(crate) said: Option<Box<Said>>,
@@ -185,7 +184,7 @@ impl Group {
         // An error of a session is evidence once an hour; errors without a session all are.
         let mut units = hit.errors as f64;
         let mut tries = hit.views as f64;
-        if event.session != 0 {
+        if event.session != 0 && hit.asks.sessions {
             self.sessions.note(event.at, event.session, is_error);
             if is_error {
                 units = f64::from(u8::from(self.sessions.is_unit(event.at, event.session, true)));
@@ -285,8 +284,10 @@ impl Group {
     pub(crate) fn settle_all(&mut self, names: &Names) {
         if !self.noted.is_empty() {
             slices::settle(&mut self.slices, &self.noted, names);
+            let came = self.noted.len();
             self.noted.clear();
-            self.noted.shrink_to(NOTED_KEPT);
+            // A busy page has about as many again in its next second.
+            self.noted.shrink_to(NOTED_KEPT.max(came));
         }
     }
 
@@ -396,6 +397,47 @@ impl Group {
             }
         }
         gone
+    }
+
+    /// Keeps what was learned and forgets what fires.
+    pub(super) fn forget_alerts(&mut self, names: &Names) {
+        self.touched = false;
+        self.settle(names);
+        self.drop_pending();
+        self.came = Counts::default();
+        self.minutes.clear();
+        let slices = self.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
+        for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(self.detector.as_mut()) {
+            detector.forget_firing();
+            detector.forget_episodes();
+        }
+        self.hear_all();
+        for state in &mut self.rules {
+            state.alert = AlertState::default();
+            state.spike.clear();
+            state.said = None;
+            if let Some(drop) = &mut state.drop {
+                drop.forget();
+            }
+            if let Some(trials) = &mut state.release {
+                trials.forget();
+            }
+            if let Some(novelty) = &mut state.novelty {
+                novelty.open.clear();
+            }
+        }
+    }
+
+    /// Whether nothing goes on in it that others ask for: no alert, and nothing that waits for the end of its second.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let fires = |detector: &Option<Box<Detector>>| detector.as_ref().is_some_and(|detector| detector.is_firing());
+        let idle = |state: &RuleState| {
+            state.alert == AlertState::Inactive
+                && state.said.is_none()
+                && state.novelty.as_ref().is_none_or(|novelty| novelty.open.is_empty())
+                && state.drop.as_ref().is_none_or(|drop| drop.is_at_rest())
+        };
+        !self.touched && !self.suspect && !fires(&self.detector) && self.rules.iter().all(idle)
     }
 
     /// How many slices have a detector.

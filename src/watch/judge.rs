@@ -8,10 +8,10 @@ use crate::alert::state::{AlertState, Edge};
 use crate::model::event::SCRIPT_ERROR;
 use crate::model::transition::WITHDRAWN;
 use crate::model::{Batch, Event, Timestamp};
-use crate::rule::detector::{Counts, Detector, Look, Over, Since};
+use crate::rule::detector::{Detector, Look, Over, Since};
 use crate::rule::first_seen::{RESOLVE_SECS, Sighting};
 use crate::rule::spike::{Stream, thresholds};
-use crate::rule::window::{Measured, Sight, absent_holds, frequency_holds, threshold_holds};
+use crate::rule::window::{Sight, absent_holds, frequency_holds, threshold_holds};
 use crate::rule::{Condition, Rule};
 
 use super::finding::{Cause, Scene};
@@ -70,6 +70,7 @@ impl Watch {
         }
         if self.state.touched.is_empty() {
             self.state.second = to.secs();
+            self.rest(to);
         }
     }
 
@@ -83,6 +84,14 @@ impl Watch {
         touched.clear();
         self.state.touched = touched;
         self.bound_names();
+        self.rest(now);
+    }
+
+    /// Packs groups that have been quiet.
+    fn rest(&mut self, now: Timestamp) {
+        for cut in &mut self.state.cuts {
+            cut.groups.rest(now.secs());
+        }
     }
 
     /// Forgets the names of values when there are many, once no group needs them any more.
@@ -90,10 +99,11 @@ impl Watch {
         if self.state.names.len() <= NAMES_MAX.max(self.series_count()) {
             return;
         }
-        for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
-            group.settle_all(&self.state.names);
+        for cut in &mut self.state.cuts {
+            cut.groups.for_each_mut(|_, group| group.settle_all(&self.state.names));
         }
         self.state.names.clear();
+        self.named.fill(0);
     }
 
     fn judge_group(&mut self, cut: u32, index: u32, now: Timestamp, out: &mut Output) {
@@ -306,12 +316,14 @@ impl Watch {
             Condition::Threshold(threshold) => {
                 let (holds, measured) = threshold_holds(threshold, &sight, now);
                 let always = matches!(threshold.bound, crate::rule::Bound::Below(_));
-                slides = slide(now, &measured, threshold.over.as_secs() as i64, always, state);
+                let holds_something = measured.tally.views + measured.tally.errors > 0;
+                slides = slide(now, threshold.over.as_secs() as i64, holds_something || always, state);
                 (holds, Cause::Window { measured, secs: threshold.over.as_secs() as i64 })
             }
             Condition::Frequency(frequency) => {
                 let (holds, measured) = frequency_holds(frequency, &sight, now);
-                slides = slide(now, &measured, frequency.within.as_secs() as i64, false, state);
+                // A count only falls while nothing comes.
+                slides = slide(now, frequency.within.as_secs() as i64, false, state);
                 (holds, Cause::Window { measured, secs: frequency.within.as_secs() as i64 })
             }
             Condition::Absent(absent) => {
@@ -420,7 +432,7 @@ impl Watch {
         let kept: Vec<u64> = plan.rules.iter().map(Rule::condition_id).collect();
         let mut gone = Vec::new();
         for (cut, state) in self.state.cuts.iter().enumerate() {
-            for (index, group) in state.groups.iter().enumerate() {
+            for (index, group) in state.groups.awake() {
                 for (place, rule) in group.rules.iter().enumerate() {
                     if !kept.contains(&rule.condition) {
                         gone.push((cut as u32, index as u32, place));
@@ -451,32 +463,8 @@ impl Watch {
         self.clear_suspects();
         self.state.touched.clear();
         self.forget_site_drops();
-        for group in self.state.cuts.iter_mut().flat_map(|cut| &mut cut.groups) {
-            group.touched = false;
-            group.settle(&self.state.names);
-            group.drop_pending();
-            group.came = Counts::default();
-            group.minutes.clear();
-            let slices = group.slices.iter_mut().flat_map(|of_dim| &mut of_dim.slices);
-            for detector in slices.filter_map(|slice| slice.detector.as_mut()).chain(group.detector.as_mut()) {
-                detector.forget_firing();
-                detector.forget_episodes();
-            }
-            group.hear_all();
-            for state in &mut group.rules {
-                state.alert = AlertState::default();
-                state.spike.clear();
-                state.said = None;
-                if let Some(drop) = &mut state.drop {
-                    drop.forget();
-                }
-                if let Some(trials) = &mut state.release {
-                    trials.forget();
-                }
-                if let Some(novelty) = &mut state.novelty {
-                    novelty.open.clear();
-                }
-            }
+        for cut in &mut self.state.cuts {
+            cut.groups.for_each_mut(|_, group| group.forget_alerts(&self.state.names));
         }
     }
 }
@@ -519,12 +507,10 @@ fn fire_stream(detector: Option<&mut Box<Detector>>, now: f64) {
     }
 }
 
-/// When a fixed window must be looked at again: while it holds anything or its alert is not at rest.
-fn slide(now: Timestamp, measured: &Measured, secs: i64, always: bool, state: &RuleState) -> Option<Timestamp> {
-    let holds_something = measured.tally.views + measured.tally.errors > 0;
-    let at_rest = state.alert == AlertState::Inactive;
+/// When a fixed window must be looked at again: while it may change its verdict, or its alert is not at rest.
+fn slide(now: Timestamp, secs: i64, may_change: bool, state: &RuleState) -> Option<Timestamp> {
     let step = SLIDE_SECS.min(secs.max(1));
-    (holds_something || always || !at_rest).then(|| Timestamp::from_secs((now.secs() / step + 1) * step))
+    (may_change || state.alert != AlertState::Inactive).then(|| Timestamp::from_secs((now.secs() / step + 1) * step))
 }
 
 /// Seconds that a zone is ahead of UTC.

@@ -36,9 +36,11 @@ pub(crate) struct Cut {
     pub(crate) asks: Asks,
 }
 
-/// What the rules of a cut need to know of an event beyond counts and sessions: the rest is not kept for its groups.
+/// What the rules of a cut need to know of an event beyond counts: the rest is not kept for its groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Asks {
+    /// Who came, and who met an error.
+    pub(crate) sessions: bool,
     /// Counts by dimension.
     pub(crate) slices: bool,
     /// Counts by the clock.
@@ -51,6 +53,7 @@ pub(crate) struct Asks {
 
 impl Asks {
     fn add(&mut self, condition: &Condition) {
+        self.sessions |= !matches!(condition, Condition::Absent(_) | Condition::Drop(_));
         self.slices |= matches!(condition, Condition::Spike(_) | Condition::Release(_));
         self.drops |= matches!(condition, Condition::Drop(_));
         self.releases |= matches!(condition, Condition::Release(_));
@@ -69,7 +72,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        let mut cuts = vec![Cut::new(Select::default(), ErrorFilter::default(), Cut::series_keys(), Signal::Rate)];
+        let mut series = Cut::new(Select::default(), ErrorFilter::default(), Cut::series_keys(), Signal::Rate);
+        // The tables of pages say who came, whatever the rules ask.
+        series.asks.sessions = true;
+        let mut cuts = vec![series];
         for (index, rule) in rules.iter().enumerate() {
             let cut = Cut::of(rule);
             let place = cuts.iter().position(|known| known.id == cut.id).unwrap_or_else(|| {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::Timestamp;
+use crate::model::{SeriesKey, Timestamp};
 use crate::window::Tally;
 
 use super::Watch;
@@ -57,14 +57,17 @@ impl Watch {
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         let from = Timestamp::from_secs(now.secs() - query.window_secs);
         let mut rows = Vec::new();
-        for group in &self.state.cuts[0].groups {
-            let site = &self.state.sites[group.site as usize];
+        let groups = &self.state.cuts[0].groups;
+        for (index, head) in groups.heads() {
+            let site = &self.state.sites[head.site as usize];
+            // A window's first cell may reach back before it.
+            let came = head.seen >= from.secs() - query.window_secs.max(3600);
+            if !(came && is(&query.site, &site.name) && is(&query.env, &site.env)) {
+                continue;
+            }
+            let group = groups.look(index);
             let key = &group.key;
-            if !(is(&query.site, &site.name)
-                && is(&query.env, &site.env)
-                && is(&query.page, &key.page)
-                && is(&query.step, &key.step))
-            {
+            if !(is(&query.page, &key.page) && is(&query.step, &key.step)) {
                 continue;
             }
             let tally = group.ring.sum(now, query.window_secs);
@@ -82,7 +85,7 @@ impl Watch {
                 sessions: sessions.map(|(all, _)| all),
                 affected_sessions: sessions.map(|(_, affected)| affected),
                 error_rate: (tally.views > 0).then(|| tally.errors as f64 / tally.views as f64),
-                usual_rate: self.usual_rate(group, now),
+                usual_rate: self.usual_rate(&group, now),
             });
         }
         rows.sort_by(|a, b| (&a.site, &a.env, &a.page, &a.step).cmp(&(&b.site, &b.env, &b.page, &b.step)));
@@ -102,10 +105,9 @@ impl Watch {
 
     /// Views and errors of one series in equal steps that end now, oldest first.
     pub fn steps(&self, row: &SeriesRow, now: Timestamp, step_secs: i64, count: usize) -> Vec<(Timestamp, Tally)> {
-        let found = self.state.cuts[0].groups.iter().find(|group| {
-            let site = &self.state.sites[group.site as usize];
-            (&site.name, &site.env, &group.key.page, &group.key.step) == (&row.site, &row.env, &row.page, &row.step)
-        });
-        found.map(|group| group.ring.steps(now, step_secs, count)).unwrap_or_default()
+        let (site, env, page, step) = (row.site.clone(), row.env.clone(), row.page.clone(), row.step.clone());
+        let hash = SeriesKey { site, env, page, step }.labels().fingerprint();
+        let group = self.state.cuts[0].index.get(&hash).map(|index| self.state.cuts[0].groups.look(*index as usize));
+        group.map(|group| group.ring.steps(now, step_secs, count)).unwrap_or_default()
     }
 }

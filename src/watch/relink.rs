@@ -44,14 +44,15 @@ impl Watch {
     pub(super) fn book_all(&mut self) {
         self.state.deadlines.clear();
         for (cut, state) in self.state.cuts.iter_mut().enumerate() {
-            for (index, group) in state.groups.iter_mut().enumerate() {
+            let deadlines = &mut self.state.deadlines;
+            state.groups.for_each_mut(|index, group| {
                 for (place, rule) in group.rules.iter_mut().enumerate() {
                     rule.booked = rule.wake.map_or(0, Timestamp::secs);
                     if rule.booked != 0 {
-                        self.state.deadlines.book(rule.booked, (cut as u32, index as u32, place as u32));
+                        deadlines.book(rule.booked, (cut as u32, index as u32, place as u32));
                     }
                 }
-            }
+            });
         }
     }
 
@@ -59,13 +60,14 @@ impl Watch {
     fn relink(&mut self) {
         let now = self.newest_arrival();
         let mut keys = Vec::with_capacity(self.state.cuts[0].groups.len());
-        for group in &self.state.cuts[0].groups {
-            let key = key_of(&self.state.sites, group);
+        for index in 0..self.state.cuts[0].groups.len() {
+            let group = self.state.cuts[0].groups.look(index);
+            let key = key_of(&self.state.sites, &group);
             keys.push((group.site, key, group.seen));
         }
         for (cut, state) in self.state.cuts.iter_mut().enumerate() {
             let spec = &self.plan.cuts[cut];
-            for (index, group) in state.groups.iter_mut().enumerate() {
+            state.groups.for_each_mut(|index, group| {
                 let key = key_of(&self.state.sites, group);
                 let mut kept = std::mem::take(&mut group.rules);
                 group.rules = Self::rule_states(spec, &self.plan, &key);
@@ -83,7 +85,7 @@ impl Watch {
                         rule.wake = Some(Timestamp::from_secs(now.secs() + 1));
                     }
                 }
-            }
+            });
         }
         self.state.links.clear();
         for (site, key, seen) in keys {

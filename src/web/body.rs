@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -58,15 +59,40 @@ impl Budget {
 /// A body that gives its bytes back to the budget when it is dropped.
 #[derive(Debug)]
 pub(super) struct Held<'a> {
-    bytes: Vec<u8>,
+    /// The first piece as it came: mostly the whole.
+    piece: Bytes,
+    /// All pieces, where there are several.
+    joined: Vec<u8>,
     counted: usize,
     budget: &'a Budget,
+}
+
+impl Held<'_> {
+    fn add(&mut self, piece: Bytes, said: usize, max: usize) -> Result<(), BodyError> {
+        if self.len() + piece.len() > max {
+            return Err(BodyError::TooLarge(max));
+        }
+        if !self.budget.add(piece.len()) {
+            return Err(BodyError::Budget);
+        }
+        self.counted += piece.len();
+        if self.is_empty() {
+            self.piece = piece;
+            return Ok(());
+        }
+        if self.joined.is_empty() {
+            self.joined.reserve(said.min(1 << 20));
+            self.joined.extend_from_slice(&std::mem::take(&mut self.piece));
+        }
+        self.joined.extend_from_slice(&piece);
+        Ok(())
+    }
 }
 
 impl std::ops::Deref for Held<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        if self.joined.is_empty() { &self.piece } else { &self.joined }
     }
 }
 
@@ -83,17 +109,16 @@ pub(super) async fn read<'a>(headers: &HeaderMap, mut body: Body, max: usize, bu
         drain(body).await;
         return Err(BodyError::TooLarge(max));
     }
-    let mut held = Held { bytes: Vec::with_capacity(said.unwrap_or(0).min(1 << 20)), counted: 0, budget };
+    let mut held = Held { piece: Bytes::new(), joined: Vec::new(), counted: 0, budget };
+    let first = at_once(&mut body).await;
     let reading = async {
-        while let Some(piece) = next(&mut body).await? {
-            if held.bytes.len() + piece.len() > max {
-                return Err(BodyError::TooLarge(max));
-            }
-            if !budget.add(piece.len()) {
-                return Err(BodyError::Budget);
-            }
-            held.counted += piece.len();
-            held.bytes.extend_from_slice(&piece);
+        let mut piece = match first {
+            Some(piece) => piece?,
+            None => next(&mut body).await?,
+        };
+        while let Some(bytes) = piece {
+            held.add(bytes, said.unwrap_or(0), max)?;
+            piece = if body.is_end_stream() { None } else { next(&mut body).await? };
         }
         Ok(())
     };
@@ -123,6 +148,27 @@ pub(super) async fn drain(mut body: Body) {
     };
     // Whether it ended or not: the answer goes out now.
     let _late = timeout(PIECE, away).await;
+}
+
+/// The next piece, if it has come already: nearly every body is short and comes with its head, and needs no clock wound up for it.
+/// The connection hands a body over after it was asked for it once, so it is asked twice.
+async fn at_once(body: &mut Body) -> Option<Result<Option<Bytes>, BodyError>> {
+    let mut asked = false;
+    let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match frame.await? {
+        None => Some(Ok(None)),
+        Some(Err(_)) => Some(Err(BodyError::Cut)),
+        // Trailers say nothing to us: what follows them is the end.
+        Some(Ok(frame)) => frame.into_data().ok().map(|piece| Ok(Some(piece))),
+    }
 }
 
 async fn next(body: &mut Body) -> Result<Option<Bytes>, BodyError> {

@@ -12,10 +12,10 @@ const HEADERS: &str = "content-type, content-encoding, authorization, x-spiked-k
 
 /// Marks an answer of an ingest path as readable by the page that asked. Nothing but the fate of its own events is in it. The
 /// origin is echoed, as `*` is not enough for `sendBeacon`, which always sends credentials.
-pub(super) fn allow(request: &HeaderMap, answer: &mut HeaderMap) {
-    match request.get(ORIGIN) {
+pub(super) fn allow(origin: Option<HeaderValue>, answer: &mut HeaderMap) {
+    match origin {
         Some(origin) => {
-            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         None => drop(answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))),
@@ -29,7 +29,7 @@ pub(super) fn preflight(request: &HeaderMap) -> Response<Body> {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
-    allow(request, headers);
+    allow(request.get(ORIGIN).cloned(), headers);
     let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static(HEADERS)));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));

@@ -1,18 +1,19 @@
 //! The doors for native events: `/v1/events`, the beacon and its script, releases and heartbeats.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::auth::Writer;
 use super::body::{self, BodyError};
-use super::router::{App, error, json, seen, try_again};
+use super::router::{App, error, json, peer_of, seen_from, try_again};
 use super::{Backend, DecodeError, Decoded, Door, Incoming, IngestError, Rejected, cors};
 use crate::model::{Outcome, Refusal};
 
@@ -24,13 +25,13 @@ const REJECTED_LISTED: usize = 1000;
 type Shared<B> = State<Arc<App<B>>>;
 
 /// `POST /v1/events`
-pub(super) async fn native<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    door(&app, request, Door::Events, |_, body| Ok(body.to_vec())).await
+pub(super) async fn native<B: Backend>(app: &App<B>, request: Request, peer: Option<IpAddr>) -> Response<Body> {
+    door(app, request, peer, Door::Events, None).await
 }
 
 /// `POST /v1/beacon`: as events, answered without a body.
-pub(super) async fn beacon<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    let mut response = door(&app, request, Door::Beacon, |_, body| Ok(body.to_vec())).await;
+pub(super) async fn beacon<B: Backend>(app: &App<B>, request: Request, peer: Option<IpAddr>) -> Response<Body> {
+    let mut response = door(app, request, peer, Door::Beacon, None).await;
     if response.status() == StatusCode::OK {
         *response.status_mut() = StatusCode::NO_CONTENT;
         *response.body_mut() = Body::empty();
@@ -41,26 +42,40 @@ pub(super) async fn beacon<B: Backend>(State(app): Shared<B>, request: Request) 
 
 /// `POST /v1/deploy`: fields as a JSON object or in the query.
 pub(super) async fn deploy<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
-    door(&app, request, Door::Deploy, |query, body| {
-        let mut event = fields(query, body)?;
-        if event.get("release").and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err("`release` is missing; send {\"release\":\"web@1.2.3\"} or ?release=web@1.2.3".into());
-        }
-        event.insert("type".into(), json!("deploy"));
-        Ok(Value::Object(event).to_string().into_bytes())
-    })
+    let peer = peer_of(&request);
+    door(
+        &app,
+        request,
+        peer,
+        Door::Deploy,
+        Some(&|query, body| {
+            let mut event = fields(query, body)?;
+            if event.get("release").and_then(Value::as_str).is_none_or(str::is_empty) {
+                return Err("`release` is missing; send {\"release\":\"web@1.2.3\"} or ?release=web@1.2.3".into());
+            }
+            event.insert("type".into(), json!("deploy"));
+            Ok(Value::Object(event).to_string().into_bytes())
+        }),
+    )
     .await
 }
 
 /// `GET` or `POST /v1/heartbeat/{job}`: `status` (default ok) as a JSON object or in the query.
 pub(super) async fn heartbeat<B: Backend>(State(app): Shared<B>, Path(job): Path<String>, request: Request) -> Response<Body> {
-    door(&app, request, Door::Heartbeat, move |query, body| {
-        let mut event = fields(query, body)?;
-        event.entry("status").or_insert(json!("ok"));
-        event.insert("type".into(), json!("heartbeat"));
-        event.insert("job".into(), json!(job));
-        Ok(Value::Object(event).to_string().into_bytes())
-    })
+    let peer = peer_of(&request);
+    door(
+        &app,
+        request,
+        peer,
+        Door::Heartbeat,
+        Some(&move |query, body| {
+            let mut event = fields(query, body)?;
+            event.entry("status").or_insert(json!("ok"));
+            event.insert("type".into(), json!("heartbeat"));
+            event.insert("job".into(), json!(job));
+            Ok(Value::Object(event).to_string().into_bytes())
+        }),
+    )
     .await
 }
 
@@ -88,34 +103,42 @@ fn fields(query: &[(String, String)], body: &[u8]) -> Result<Map<String, Value>,
     Ok(event)
 }
 
+/// Makes one native line of a query and a body, which are small; other doors' bodies are native already.
 type Shape = dyn Fn(&[(String, String)], &[u8]) -> Result<Vec<u8>, String> + Send + Sync;
 
 /// One request at a door: preflight, key, body, decode, quota, log, answer. Every answer is readable across origins.
 async fn door<B: Backend>(
     app: &App<B>,
     request: Request,
+    peer: Option<IpAddr>,
     door: Door,
-    shape: impl Fn(&[(String, String)], &[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    shape: Option<&Shape>,
 ) -> Response<Body> {
     if request.method() == Method::OPTIONS {
         return cors::preflight(request.headers());
     }
-    let asked = request.headers().clone();
+    let origin = request.headers().get(ORIGIN).cloned();
     let mut response = if request.method() == Method::POST || (door == Door::Heartbeat && request.method() == Method::GET) {
-        take(app, request, door, &shape).await
+        take(app, request, peer, door, shape).await
     } else {
         error(StatusCode::METHOD_NOT_ALLOWED, "send events with POST")
     };
-    cors::allow(&asked, response.headers_mut());
+    cors::allow(origin, response.headers_mut());
     response
         .headers_mut()
         .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
     response
 }
 
-async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Shape) -> Response<Body> {
+async fn take<B: Backend>(
+    app: &App<B>,
+    request: Request,
+    peer: Option<IpAddr>,
+    door: Door,
+    shape: Option<&Shape>,
+) -> Response<Body> {
     let access = app.backend.access();
-    let writer = match access.writer(&seen(&request)) {
+    let writer = match access.writer(&seen_from(&request, peer)) {
         Ok(writer) => writer,
         Err(refused) => {
             body::drain(request.into_body()).await;
@@ -136,10 +159,9 @@ async fn take<B: Backend>(app: &App<B>, request: Request, door: Door, shape: &Sh
         }
     };
     app.backend.metrics().ingest_bytes.inc_by(body.len() as u64);
-    let decoded = match door {
-        Door::Events | Door::Beacon => decode(app, &parts.headers, door, &body, text(&parts.headers, CONTENT_ENCODING), writer),
-        // These two are small: one native line is made of what they say.
-        Door::Deploy | Door::Heartbeat => {
+    let decoded = match shape {
+        None => decode(app, &parts.headers, door, &body, text(&parts.headers, CONTENT_ENCODING), writer),
+        Some(shape) => {
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|query| query.0).unwrap_or_default();
             match shape(&query, &body) {
                 Ok(line) => decode(app, &parts.headers, door, &line, "", writer),

@@ -3,14 +3,11 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 
-use axum::extract::{Request, State};
+use axum::body::Body;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 
 use super::Backend;
 use super::router::{App, error};
@@ -18,22 +15,30 @@ use super::router::{App, error};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-pub(super) async fn guard<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
-    let label = label(request.uri().path());
-    let mut response = caught(next.run(request)).await.unwrap_or_else(|| {
+/// Answers as `answering` does; a panic in it costs its own request alone.
+pub(super) async fn guard<B: Backend>(
+    app: &App<B>,
+    label: &'static str,
+    answering: impl Future<Output = Response<Body>>,
+) -> Response<Body> {
+    let mut response = caught(answering).await.unwrap_or_else(|| {
         app.backend.metrics().http_panics.inc();
         tracing::error!(event = "http_panic", path = label, "a handler panicked; its request was answered with 500");
         error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
     });
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    app.backend.metrics().request(label, response.status().as_u16());
+    response
+}
+
+/// What an answer that a browser may show says about itself. Answers to events are for programs and go without.
+pub(super) fn confine(response: &mut Response<Body>) {
     let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     let policy = HeaderName::from_static("cross-origin-resource-policy");
     headers.entry(policy).or_insert(HeaderValue::from_static("same-origin"));
-    app.backend.metrics().request(label, response.status().as_u16());
-    response
 }
 
 /// Runs a future to its end; `None` if it panics.
@@ -49,7 +54,7 @@ async fn caught<F: Future>(future: F) -> Option<F::Output> {
 }
 
 /// The route's pattern: never the path itself, which anybody can make up.
-fn label(path: &str) -> &'static str {
+pub(super) fn label(path: &str) -> &'static str {
     const EXACT: [&str; 19] = [
         "/",
         "/login",

@@ -19,5 +19,5 @@ pub use auth::{Access, Seen};
 pub use backend::{Backend, Change, ChangeError, DecodeError, Decoded, Door, Incoming, IngestError, List, Rejected};
 pub use backend::{SeriesQuery, SeriesRow};
 pub use overview::Overview;
-pub use router::router;
-pub use server::{Peer, serve};
+pub use router::Site;
+pub use server::serve;

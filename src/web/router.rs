@@ -1,5 +1,6 @@
 //! All paths, and what every answer has in common.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,17 @@ use tower::ServiceExt;
 
 use super::auth::{Refused, Seen};
 use super::body::Budget;
-use super::server::Peer;
 use super::{Backend, api, events, guard, ui};
+
+const EVENTS: &str = "/v1/events";
+const BEACON: &str = "/v1/beacon";
+
+/// Headers that an answer has room for from the start.
+const HEADERS: usize = 12;
+
+/// The address of the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer(IpAddr);
 
 /// Bytes of all request bodies in memory together.
 const BODIES_BYTES: usize = 256 * 1024 * 1024;
@@ -27,43 +37,80 @@ pub(super) struct App<B> {
     pub(super) pages: ui::Pages,
 }
 
-/// The whole of HTTP over one backend. Serve it with [`serve`](super::serve), which tells it the peer's address; without one
-/// nobody counts as local.
-pub fn router<B: Backend>(backend: Arc<B>) -> Router {
-    let app = Arc::new(App { backend, budget: Budget::new(BODIES_BYTES), pages: ui::Pages::new() });
-    let routes = Router::new()
-        .route("/v1/events", any(events::native::<B>))
-        .route("/v1/beacon", any(events::beacon::<B>))
-        .route("/v1/deploy", any(events::deploy::<B>))
-        .route("/v1/heartbeat/{job}", any(events::heartbeat::<B>))
-        .route("/spiked.js", get(events::script))
-        .route("/api/v1/series", get(api::series::<B>))
-        .route("/api/v1/incidents", get(api::incidents::<B>))
-        .route("/api/v1/incidents/{id}", get(api::incident::<B>))
-        .route("/api/v1/incidents/{id}/ack", post(api::ack::<B>))
-        .route("/api/v1/incidents/{id}/resolve", post(api::resolve::<B>))
-        .route("/api/v1/rules", get(api::rules::<B>))
-        .route("/api/v1/deliveries", get(api::deliveries::<B>))
-        .route("/api/v1/outcomes", get(api::outcomes::<B>))
-        .route("/api/openapi.json", get(api::openapi))
-        .route("/metrics", get(api::metrics::<B>))
-        .route("/-/healthy", get(api::healthy))
-        .route("/-/ready", get(api::ready::<B>))
-        .route("/-/reload", post(api::reload::<B>))
-        .route("/", get(ui::page::<B>))
-        .route("/login", post(ui::login::<B>))
-        .route("/assets/{file}", get(ui::asset))
-        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::guard::<B>))
-        .with_state(app);
-    // The path is tidied before it is routed, so outside of the router.
-    Router::new().fallback_service(routes.map_request(|request: Request<Body>| guard::tidy_path(request)))
+/// The whole of HTTP over one backend.
+#[derive(Debug)]
+pub struct Site<B> {
+    app: Arc<App<B>>,
+    /// Everything but the doors that are asked thousands of times a second.
+    rest: Router,
+}
+
+impl<B: Backend> Site<B> {
+    /// Over this backend.
+    pub fn new(backend: Arc<B>) -> Self {
+        let app = Arc::new(App { backend, budget: Budget::new(BODIES_BYTES), pages: ui::Pages::new() });
+        let rest = Router::new()
+            .route("/v1/deploy", any(events::deploy::<B>))
+            .route("/v1/heartbeat/{job}", any(events::heartbeat::<B>))
+            .route("/spiked.js", get(events::script))
+            .route("/api/v1/series", get(api::series::<B>))
+            .route("/api/v1/incidents", get(api::incidents::<B>))
+            .route("/api/v1/incidents/{id}", get(api::incident::<B>))
+            .route("/api/v1/incidents/{id}/ack", post(api::ack::<B>))
+            .route("/api/v1/incidents/{id}/resolve", post(api::resolve::<B>))
+            .route("/api/v1/rules", get(api::rules::<B>))
+            .route("/api/v1/deliveries", get(api::deliveries::<B>))
+            .route("/api/v1/outcomes", get(api::outcomes::<B>))
+            .route("/api/openapi.json", get(api::openapi))
+            .route("/metrics", get(api::metrics::<B>))
+            .route("/-/healthy", get(api::healthy))
+            .route("/-/ready", get(api::ready::<B>))
+            .route("/-/reload", post(api::reload::<B>))
+            .route("/", get(ui::page::<B>))
+            .route("/login", post(ui::login::<B>))
+            .route("/assets/{file}", get(ui::asset))
+            .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing at this path"))
+            .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
+            .with_state(Arc::clone(&app));
+        Self { app, rest }
+    }
+
+    /// Answers one request. Without the address of its other end nobody counts as local.
+    pub async fn answer(&self, request: Request<Body>, peer: Option<IpAddr>) -> Response<Body> {
+        let mut request = guard::tidy_path(request);
+        match request.uri().path() {
+            EVENTS => guard::guard(&self.app, EVENTS, events::native(&self.app, request, peer)).await,
+            BEACON => guard::guard(&self.app, BEACON, events::beacon(&self.app, request, peer)).await,
+            path => {
+                let label = guard::label(path);
+                if let Some(peer) = peer {
+                    request.extensions_mut().insert(Peer(peer));
+                }
+                let rest = self.rest.clone();
+                let answering = async {
+                    let Ok(response) = rest.oneshot(request).await;
+                    response
+                };
+                let mut response = guard::guard(&self.app, label, answering).await;
+                guard::confine(&mut response);
+                response
+            }
+        }
+    }
 }
 
 /// What a request shows of its sender.
 pub(super) fn seen(request: &Request<Body>) -> Seen<'_> {
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    seen_from(request, peer_of(request))
+}
+
+/// The other end of the request's connection, where it is known.
+pub(super) fn peer_of(request: &Request<Body>) -> Option<IpAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.0)
+}
+
+/// As [`seen`], where the other end is known otherwise.
+pub(super) fn seen_from(request: &Request<Body>, peer: Option<IpAddr>) -> Seen<'_> {
     Seen { peer, headers: request.headers(), uri: request.uri(), is_old: request.version() < Version::HTTP_11 }
 }
 
@@ -72,6 +119,7 @@ pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Respons
     let body = serde_json::to_vec(value).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
+    response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -108,7 +156,7 @@ impl<B: Backend> App<B> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use super::super::{
@@ -121,7 +169,7 @@ mod tests {
 
     /// A line with `bad` in it is refused; `full`, `broken`, `panic` in a body do what they say.
     #[derive(Default)]
-    struct Fake {
+    pub(in crate::web) struct Fake {
         metrics: Metrics,
         lines: Mutex<Vec<String>>,
     }
@@ -200,11 +248,12 @@ mod tests {
     }
 
     async fn ask(fake: &Arc<Fake>, method: &str, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-        let mut request = Request::builder().method(method).uri(uri).extension(Peer([127, 0, 0, 1].into()));
+        let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = router(Arc::clone(fake)).oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let site = Site::new(Arc::clone(fake));
+        let response = site.answer(request.body(body.into()).unwrap(), Some([127, 0, 0, 1].into())).await;
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
@@ -309,7 +358,7 @@ mod tests {
         assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
         let fake = Arc::new(Fake::default());
         let source = include_str!("router.rs");
-        let routes = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let routes = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).chain([EVENTS, BEACON]);
         // What is for people alone is not described.
         let is_for_programs = |path: &&str| path.starts_with("/v1/") || path.starts_with("/api/") || path.starts_with("/-/");
         let routes: Vec<&str> = routes.filter(|path| is_for_programs(path) || *path == "/metrics").collect();

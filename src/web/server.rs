@@ -1,21 +1,21 @@
 //! Connections: how many, and for how long a slow one is waited for.
 
-use std::net::IpAddr;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
+use tokio::time::Instant;
 
-/// The address of a connection's other end; put into every request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
+use super::{Backend, Site};
 
 /// Connections at once; further ones wait in the system's queue.
 const CONNECTIONS_MAX: usize = 4096;
@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// Serves until `stop` resolves, then takes nothing new and lets what runs end, for 5 s at most.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub async fn serve<B: Backend>(listener: TcpListener, site: Arc<Site<B>>, stop: impl Future<Output = ()>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
@@ -47,20 +47,26 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         // Answers are small: waiting to fill a packet would only delay them. Where it cannot be set, nothing is lost.
         let _unset = stream.set_nodelay(true);
-        let peer = Peer(address.ip().to_canonical());
-        let service = router.clone().map_request(move |mut request: axum::http::Request<_>| {
-            request.extensions_mut().insert(peer);
-            request
+        let peer = address.ip().to_canonical();
+        let pace = Arc::new(Pace::new());
+        let (site, watched) = (Arc::clone(&site), Arc::clone(&pace));
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            let (site, pace) = (Arc::clone(&site), Arc::clone(&watched));
+            async move {
+                let _answering = pace.begin();
+                Ok::<_, Infallible>(site.answer(request.map(Body::new), Some(peer)).await)
+            }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = http1::Builder::new().max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(event = "connection_failed", %error, "a connection ended early");
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(event = "connection_failed", %error, "a connection ended early");
+                    }
+                }
+                () = pace.too_slow() => tracing::debug!(event = "connection_slow", "a connection was waited for long enough"),
             }
             drop(slot);
         });
@@ -71,28 +77,74 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     }
 }
 
+/// Since when a connection waits for the head of a request. One clock for the whole connection: winding one up for each request
+/// would cost a twentieth of it.
+struct Pace {
+    born: Instant,
+    /// Milliseconds since then.
+    waits_since: AtomicU64,
+    answering: AtomicBool,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { born: Instant::now(), waits_since: AtomicU64::new(0), answering: AtomicBool::new(false) }
+    }
+
+    /// A request has begun; it ends with what this returns.
+    fn begin(&self) -> Answering<'_> {
+        self.answering.store(true, Ordering::Relaxed);
+        Answering(self)
+    }
+
+    /// Resolves when a head has not come in time.
+    async fn too_slow(&self) {
+        let mut last = self.born;
+        loop {
+            tokio::time::sleep_until(last + HEAD).await;
+            last = if self.answering.load(Ordering::Relaxed) {
+                Instant::now()
+            } else {
+                self.born + Duration::from_millis(self.waits_since.load(Ordering::Relaxed))
+            };
+            if last.elapsed() >= HEAD {
+                return;
+            }
+        }
+    }
+}
+
+struct Answering<'a>(&'a Pace);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.waits_since.store(self.0.born.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.0.answering.store(false, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::Extension;
-    use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
 
+    use super::super::router::tests::Fake;
     use super::*;
 
     #[tokio::test]
     async fn requests_carry_their_peer_and_a_stop_lets_them_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/", get(async |Extension(peer): Extension<Peer>| peer.0.to_string()));
+        let site = Arc::new(Site::new(Arc::new(Fake::default())));
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(serve(listener, router, async move { stopped.await.unwrap_or_default() }));
+        let served = tokio::spawn(serve(listener, site, async move { stopped.await.unwrap_or_default() }));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        // Only a request from this machine is answered.
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("127.0.0.1"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         stop.send(()).unwrap();
         served.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");

@@ -1,6 +1,7 @@
 //! What was seen within the last while: ids (to drop retries) and sessions (one error of each counts once an hour).
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +27,10 @@ impl Recent {
                 self.seen.remove(&old);
             }
         }
-        if self.seen.contains_key(&hash) {
-            return true;
+        match self.seen.entry(hash) {
+            Entry::Occupied(_) => return true,
+            Entry::Vacant(free) => drop(free.insert(now.millis())),
         }
-        self.seen.insert(hash, now.millis());
         self.order.push_back((now.millis(), hash));
         false
     }
