@@ -559,7 +559,7 @@ impl Watch {
         cut.rules
             .iter()
             .filter(|rule| !cut.is_series() || plan.rules[**rule].select.series_passes(&key.site, &key.env, &key.page, &key.step))
-            .map(|rule| RuleState::new(*rule, plan.rules[*rule].condition_id()))
+            .map(|rule| RuleState::new(*rule, plan.conditions[*rule]))
             .collect()
     }
 }

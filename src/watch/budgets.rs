@@ -57,7 +57,7 @@ impl Watch {
             }
         }
         for rule in shared {
-            let history = self.state.budgets.counts.entry(self.plan.rules[rule].condition_id()).or_default();
+            let history = self.state.budgets.counts.entry(self.plan.conditions[rule]).or_default();
             history.push_back(counts[rule]);
             if history.len() > 24 {
                 history.pop_front();

@@ -279,7 +279,7 @@ impl Watch {
     /// After a change of the plan: leaders have other places, and rules may be gone.
     pub(super) fn relink_drops(&mut self) {
         for site in &mut self.state.sites {
-            site.drops.retain(|entry| self.plan.rules.iter().any(|rule| rule.condition_id() == entry.condition));
+            site.drops.retain(|entry| self.plan.conditions.contains(&entry.condition));
         }
         self.forget_site_drops();
         for (cut, state) in self.state.cuts.iter().enumerate() {

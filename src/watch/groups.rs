@@ -13,9 +13,9 @@ use super::group::Group;
 use super::packed::{pack, unpack};
 
 /// A group to which something came again within so many seconds is a busy one …
-const BUSY_SECS: i64 = 60;
+const BUSY_SECS: i64 = 30;
 /// … and is packed when nothing came for so long. Any other is packed at the end of its second.
-const REST_SECS: i64 = 300;
+const REST_SECS: i64 = 120;
 /// A group that cannot be packed is looked at again after so long.
 const AGAIN_SECS: i64 = 60;
 

@@ -65,6 +65,8 @@ impl Asks {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) rules: Vec<Rule>,
+    /// [`Rule::condition_id`] of each.
+    pub(crate) conditions: Vec<u64>,
     pub(crate) cuts: Vec<Cut>,
     /// Whether any rule compares releases: only then is it noted when visits began.
     pub(crate) compares_releases: bool,
@@ -85,17 +87,17 @@ impl Plan {
             cuts[place].rules.push(index);
             cuts[place].asks.add(&rule.condition);
         }
+        let conditions = rules.iter().map(Rule::condition_id).collect();
         let compares_releases = rules.iter().any(|rule| matches!(rule.condition, Condition::Release(_)));
-        Self { rules, cuts, compares_releases }
+        Self { rules, conditions, cuts, compares_releases }
     }
 
     /// A hash of all that decides which groups a series belongs to and which rules look at a group.
     pub(crate) fn links_hash(&self, config: &WatchConfig) -> u64 {
-        let conditions: Vec<u64> = self.rules.iter().map(Rule::condition_id).collect();
         let selects: Vec<_> = self.rules.iter().map(|rule| &rule.select).collect();
         let cuts: Vec<_> = self.cuts.iter().map(|cut| (cut.id, &cut.rules)).collect();
         let funnels: Vec<_> = config.sites.iter().map(|(name, site)| (name, &site.funnels)).collect();
-        hash_text(&format!("{conditions:?}\n{selects:?}\n{cuts:?}\n{funnels:?}\n{:?}", config.default_site.funnels))
+        hash_text(&format!("{:?}\n{selects:?}\n{cuts:?}\n{funnels:?}\n{:?}", self.conditions, config.default_site.funnels))
     }
 }
 
