@@ -345,30 +345,9 @@ pub fn terminal() -> Receiver {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load_rules;
+    use super::super::{Nothing, load_rules};
     use super::*;
     use proptest::prelude::*;
-
-    /// Sees nothing.
-    struct Nothing;
-
-    impl Reader for Nothing {
-        fn read(&self, _: &Path) -> std::io::Result<String> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn glob(&self, _: &str) -> std::io::Result<Vec<PathBuf>> {
-            Ok(Vec::new())
-        }
-
-        fn is_folder(&self, _: &Path) -> bool {
-            false
-        }
-    }
 
     fn words() -> impl Strategy<Value = String> {
         let known =

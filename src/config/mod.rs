@@ -58,6 +58,28 @@ pub trait Reader {
     fn is_folder(&self, path: &Path) -> bool;
 }
 
+/// A world without files and variables.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Reader for Nothing {
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn glob(&self, _: &str) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn is_folder(&self, _: &Path) -> bool {
+        false
+    }
+}
+
 /// A checked configuration: what `spiked.yaml` says, with all defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -90,25 +90,8 @@ pub fn read_rules(reader: &dyn Reader, files: &[(String, String)], declared: &[S
 
 #[cfg(test)]
 mod tests {
+    use super::super::Nothing;
     use super::*;
-
-    /// Sees nothing.
-    struct Nothing;
-
-    impl Reader for Nothing {
-        fn read(&self, _: &std::path::Path) -> std::io::Result<String> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn glob(&self, _: &str) -> std::io::Result<Vec<std::path::PathBuf>> {
-            Ok(Vec::new())
-        }
-        fn is_folder(&self, _: &std::path::Path) -> bool {
-            false
-        }
-    }
 
     fn read(text: &str) -> RuleSet {
         read_rules(&Nothing, &[("a.yaml".to_owned(), text.to_owned())], &[])

@@ -81,30 +81,13 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Reader, load_rules};
-
-    struct NoFiles;
-
-    impl Reader for NoFiles {
-        fn read(&self, _: &Path) -> io::Result<String> {
-            Err(io::ErrorKind::NotFound.into())
-        }
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn glob(&self, _: &str) -> io::Result<Vec<PathBuf>> {
-            Ok(Vec::new())
-        }
-        fn is_folder(&self, _: &Path) -> bool {
-            false
-        }
-    }
+    use crate::config::{Nothing, load_rules};
 
     fn config(lateness: u64) -> WatchConfig {
         let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/rules")).unwrap().map(|item| item.unwrap().path());
         let files = files.filter(|path| path.extension().is_some_and(|e| e == "yaml"));
         let files: Vec<_> = files.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect();
-        let (rules, _) = load_rules(&NoFiles, &files);
+        let (rules, _) = load_rules(&Nothing, &files);
         assert!(rules.len() > 5);
         let site = crate::watch::SitePlan { time_zone: chrono_tz::Europe::Berlin, ..Default::default() };
         let lateness = std::time::Duration::from_secs(lateness);

@@ -13,7 +13,7 @@ use super::page::PageRules;
 use super::raw::RawError;
 
 /// Paths remembered.
-const PAGES: usize = 4096;
+const PAGES: usize = 8192;
 
 /// Longest path remembered, in bytes.
 const PAGE_BYTES_MAX: usize = 512;

@@ -1,11 +1,10 @@
 //! The demo's configuration and rules, compiled in so that the demo needs no file.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 
-use crate::config::{Config, Diagnostic, Reader, load_rules_for, parse_str};
+use crate::config::{Config, Diagnostic, Nothing, load_rules_for, parse_str};
 use crate::rule::Rule;
 
 /// The demo's `spiked.yaml`.
@@ -34,27 +33,6 @@ pub fn load(data_dir: &Path) -> anyhow::Result<(Config, Vec<Rule>)> {
             Ok((Config { data_dir: data_dir.to_owned(), rule_files: Vec::new(), ..config }, rules))
         }
         _ => bail!("the demo's own configuration is wrong: {found:?}"),
-    }
-}
-
-/// A world without files and variables: the demo is the same wherever it runs.
-struct Nothing;
-
-impl Reader for Nothing {
-    fn read(&self, _: &Path) -> io::Result<String> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn env(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn glob(&self, _: &str) -> io::Result<Vec<PathBuf>> {
-        Ok(Vec::new())
-    }
-
-    fn is_folder(&self, _: &Path) -> bool {
-        false
     }
 }
 
