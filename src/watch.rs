@@ -179,7 +179,7 @@ struct State {
     early: Timestamp,
     /// The last second in which something was told early.
     early_second: i64,
-    /// Values of dimensions that came in that second.
+    /// Values of dimensions, for slices that are made of what was noted.
     names: slices::Names,
     deadlines: Deadlines,
     resumed: Timestamp,

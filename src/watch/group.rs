@@ -280,6 +280,11 @@ impl Group {
         self.settle_all(names);
     }
 
+    /// Whether events wait to be brought into the slices.
+    pub(crate) fn has_noted(&self) -> bool {
+        !self.noted.is_empty()
+    }
+
     /// Brings all that was noted into the slices. `names` knows its values.
     pub(crate) fn settle_all(&mut self, names: &Names) {
         if !self.noted.is_empty() {

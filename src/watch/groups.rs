@@ -13,9 +13,9 @@ use super::group::Group;
 use super::packed::{pack, unpack};
 
 /// A group to which something came again within so many seconds is a busy one …
-const BUSY_SECS: i64 = 30;
+const BUSY_SECS: i64 = 10;
 /// … and is packed when nothing came for so long. Any other is packed at the end of its second.
-const REST_SECS: i64 = 120;
+const REST_SECS: i64 = 60;
 /// A group that cannot be packed is looked at again after so long.
 const AGAIN_SECS: i64 = 60;
 
@@ -43,7 +43,7 @@ enum Slot {
 struct Packed {
     head: Head,
     bytes: Box<[u8]>,
-    /// The group, where it had to be looked at without being woken.
+    /// A fallback: whoever reads a group by its number has woken it.
     opened: OnceCell<Box<Group>>,
 }
 
@@ -58,6 +58,8 @@ pub(crate) struct Head {
     pub(crate) view_seen: i64,
     /// Whether a `drop` rule expects anything of it.
     pub(crate) expects: bool,
+    /// Whether it has events that are not in its slices yet.
+    pub(crate) noted: bool,
     /// Which of [`Groups::rule_lists`], if any.
     rules: Option<u16>,
 }
@@ -65,7 +67,8 @@ pub(crate) struct Head {
 impl Head {
     fn of(group: &Group, rules: Option<u16>) -> Self {
         let expects = group.rules.iter().filter_map(|state| state.drop.as_ref()).any(|drop| drop.expects());
-        Self { site: group.site, seen: group.seen.secs(), view_seen: group.view_seen.secs(), expects, rules }
+        let (seen, view_seen) = (group.seen.secs(), group.view_seen.secs());
+        Self { site: group.site, seen, view_seen, expects, noted: group.has_noted(), rules }
     }
 }
 
@@ -135,12 +138,18 @@ impl Groups {
         })
     }
 
-    /// Changes every group.
-    pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(usize, &mut Group)) {
+    /// Changes every group, rules and all.
+    pub(crate) fn for_each_mut(&mut self, change: impl FnMut(usize, &mut Group)) {
         self.rule_lists.clear();
+        self.for_some_mut(|_| true, change);
+    }
+
+    /// Changes groups that are awake, and those packed ones whose head is like this; their rules stay.
+    pub(crate) fn for_some_mut(&mut self, which: impl Fn(&Head) -> bool, mut change: impl FnMut(usize, &mut Group)) {
         for index in 0..self.slots.len() {
             match &mut self.slots[index] {
                 Slot::Awake(group) => change(index, group),
+                Slot::Packed(packed) if !which(&packed.head) => {}
                 Slot::Packed(packed) => {
                     let mut group = group_of(&packed.bytes, &mut self.room);
                     change(index, &mut group);
@@ -181,7 +190,9 @@ impl Groups {
     fn rest_one(&mut self, index: u32, patience: i64) {
         let Slot::Awake(group) = &self.slots[index as usize] else { return };
         let quiet = group.seen.secs() + patience;
-        let busy = !group.is_at_rest();
+        // What is about to be judged again is not worth packing.
+        let soon = group.rules.iter().filter_map(|state| state.wake).any(|wake| wake.secs() <= self.now + AGAIN_SECS);
+        let busy = soon || !group.is_at_rest();
         if busy || quiet > self.now {
             let again = quiet.max(self.now + if busy { AGAIN_SECS } else { 1 });
             self.due.entry(again).or_default().push((index, patience));
@@ -289,10 +300,15 @@ impl<'de> Deserialize<'de> for Groups {
         }
         let Read { rule_lists, slots } = Read::deserialize(from)?;
         let mut groups = Self { slots: Vec::with_capacity(slots.len()), rule_lists, ..Self::default() };
-        for (head, busy, Boxed(bytes)) in slots {
+        for (index, (head, busy, Boxed(bytes))) in slots.into_iter().enumerate() {
+            // One is tried in any case, so that groups of another form are found out here.
+            let tried = (busy || index == 0).then(|| unpack::<Box<Group>>(&bytes, &mut groups.room));
+            if tried.is_some_and(|group| group.is_none()) {
+                return Err(de::Error::custom("the groups are of another form"));
+            }
             groups.slots.push(Slot::Packed(Packed { head, bytes, opened: OnceCell::new() }));
             if busy {
-                groups.wake(groups.slots.len() - 1);
+                groups.wake(index);
             }
         }
         Ok(groups)

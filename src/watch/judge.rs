@@ -100,7 +100,7 @@ impl Watch {
             return;
         }
         for cut in &mut self.state.cuts {
-            cut.groups.for_each_mut(|_, group| group.settle_all(&self.state.names));
+            cut.groups.for_some_mut(|head| head.noted, |_, group| group.settle_all(&self.state.names));
         }
         self.state.names.clear();
         self.named.fill(0);

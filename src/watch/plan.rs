@@ -132,7 +132,12 @@ impl Cut {
         by.dedup();
         let is_series = by == Self::series_keys() && rule.select.is_series_only() && errors.is_all();
         let select = if is_series { Select::default() } else { rule.select.clone() };
-        Self::new(select, errors, by, signal)
+        let mut cut = Self::new(select, errors, by, signal);
+        if !is_series && matches!(rule.condition, Condition::Drop(_) | Condition::Absent(_)) {
+            // Groups that know nothing of sessions are never those of a rule that asks for them.
+            cut.id = hash_text(&format!("{:x} without sessions", cut.id));
+        }
+        cut
     }
 
     /// Whether groups of this cut are series, so that a rule's `where` is asked once for each group.

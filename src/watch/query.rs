@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::model::limits::FUTURE;
 use crate::model::{SeriesKey, Timestamp};
 use crate::window::Tally;
 
@@ -10,6 +11,9 @@ use super::group::Group;
 
 /// Fewest views that a plain rate is called usual on.
 const USUAL_VIEWS_MIN: u64 = 500;
+
+/// The latest end of a window's cell after the last event of a series came.
+const SEEN_REACH_SECS: i64 = FUTURE.as_secs() as i64 + 10;
 
 /// Which series, over which window.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +64,8 @@ impl Watch {
         let groups = &self.state.cuts[0].groups;
         for (index, head) in groups.heads() {
             let site = &self.state.sites[head.site as usize];
-            // A window's first cell may reach back before it.
-            let came = head.seen >= from.secs() - query.window_secs.max(3600);
+            // Events may be of up to a minute after their arrival, in cells of ten seconds.
+            let came = head.seen + SEEN_REACH_SECS >= from.secs();
             if !(came && is(&query.site, &site.name) && is(&query.env, &site.env)) {
                 continue;
             }

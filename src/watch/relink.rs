@@ -41,7 +41,7 @@ impl Watch {
     }
 
     /// Books all wakes.
-    pub(super) fn book_all(&mut self) {
+    fn book_all(&mut self) {
         self.state.deadlines.clear();
         for (cut, state) in self.state.cuts.iter_mut().enumerate() {
             let deadlines = &mut self.state.deadlines;

@@ -7,8 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
 /// The longest pause between two pieces.
@@ -33,6 +33,18 @@ pub(super) enum BodyError {
     /// 503.
     #[error("too many bodies at once; try again later")]
     Budget,
+}
+
+impl BodyError {
+    /// The status to answer.
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Cut => StatusCode::BAD_REQUEST,
+            Self::Budget => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
 }
 
 /// Bytes of all bodies in memory together.

@@ -256,13 +256,10 @@ fn refuse_whole(error: &DecodeError) -> Response<Body> {
 }
 
 fn refuse_body(why: BodyError) -> Response<Body> {
-    let status = match why {
-        BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::Slow => StatusCode::REQUEST_TIMEOUT,
-        BodyError::Cut => StatusCode::BAD_REQUEST,
-        BodyError::Budget => return try_again(StatusCode::SERVICE_UNAVAILABLE, &why.to_string(), Duration::from_secs(5)),
-    };
-    let mut response = refusal(status, why.to_string());
+    if why == BodyError::Budget {
+        return try_again(why.status(), &why.to_string(), Duration::from_secs(5));
+    }
+    let mut response = refusal(why.status(), why.to_string());
     if matches!(why, BodyError::Slow | BodyError::Cut) {
         response.headers_mut().insert("connection", HeaderValue::from_static("close"));
     }

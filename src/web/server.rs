@@ -149,4 +149,18 @@ mod tests {
         served.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
     }
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_waited_for_between_requests_and_never_during_one() {
+        let pace = Pace::new();
+        pace.too_slow().await;
+        assert_eq!(pace.born.elapsed().as_secs(), 30, "nothing came");
+
+        let pace = Pace::new();
+        let answering = async {
+            let _answering = pace.begin();
+            tokio::time::sleep(Duration::from_secs(100)).await;
+        };
+        tokio::join!(answering, pace.too_slow());
+        assert_eq!(pace.born.elapsed().as_secs(), 130, "a long answer, and nothing after it");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Form, Path, Request, State};
+use axum::extract::{Form, FromRequest, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use minijinja::value::Serde;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::{COOKIE, Refused};
 use super::overview::{IncidentRow, Overview, PageRow, SiteTable};
 use super::router::{App, error, seen};
-use super::{Backend, api};
+use super::{Backend, api, body};
 use crate::model::{Timestamp, format_duration};
 
 type Shared<B> = State<Arc<App<B>>>;
@@ -55,6 +55,9 @@ pub(super) async fn page<B: Backend>(State(app): Shared<B>, request: Request) ->
     }
 }
 
+/// The longest login form.
+const LOGIN_BYTES: usize = 4096;
+
 /// What the login form sends.
 #[derive(Deserialize)]
 pub(super) struct Login {
@@ -62,7 +65,17 @@ pub(super) struct Login {
 }
 
 /// `POST /login`: the token for a cookie.
-pub(super) async fn login<B: Backend>(State(app): Shared<B>, Form(form): Form<Login>) -> Response<Body> {
+pub(super) async fn login<B: Backend>(State(app): Shared<B>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    // Anybody may send this: its time and size are bounded as those of events are.
+    let body = match body::read(&parts.headers, body, LOGIN_BYTES, &app.budget).await {
+        Ok(body) => body,
+        Err(why) => return error(why.status(), &why.to_string()),
+    };
+    let request = axum::http::Request::from_parts(parts, Body::from(body.to_vec()));
+    let Ok(Form(form)) = Form::<Login>::from_request(request, &()).await else {
+        return error(StatusCode::BAD_REQUEST, "the login form sends one field, `token`");
+    };
     let Some(value) = app.backend.access().login(&form.token) else {
         app.backend.metrics().auth_failures.inc();
         return login_page(&app, Refused::NoToken, true);

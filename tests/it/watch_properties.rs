@@ -101,3 +101,50 @@ proptest! {
         prop_assert_eq!(&run(&lines, 1, false, |number| number >= from), &whole, "restarts all the time");
     }
 }
+
+/// A site with an absence alone for half an hour; then a rule about its sessions is added, in the second in which a few of them fail.
+fn added(sessions: &str) -> Vec<String> {
+    let scenario = |rules: &str| {
+        format!(
+            r#"
+```yaml rules
+rules:
+  - alert: Silent
+    by: []
+    absent: {{of: views, for: 15m}}
+{rules}```
+```ndjson events
+00:00:00 every 1s for 30m {{"type":"view","page":"/a","count":100,"session":"s-1"}}
+```
+```text expected
+```
+"#
+        )
+    };
+    let (before, after) = (scenario(""), scenario(sessions));
+    let ((before, door), after) = (Scenario::parse(&before).build(), Scenario::parse(&after));
+    let mut lines = after.lines();
+    let at = Timestamp((BASE + 1800) * 1000);
+    lines.extend((0..50).map(|n| format!(r#"{{"ts":"{at}","type":"view","page":"/a","session":"t-{n}"}}"#)));
+    lines.extend((0..5).map(|n| format!(r#"{{"ts":"{at}","type":"error","page":"/a","session":"t-{n}"}}"#)));
+    let (mut watch, mut out) = (Watch::new(0, before), Output::default());
+    for (number, batch) in read_batches(&door, &lines, 1800).iter().enumerate() {
+        if number == 1 {
+            watch.set_config(after.build().0, 1, &mut out);
+        }
+        watch.handle(number as u64, Input::Events(batch), &mut out);
+    }
+    watch.handle(9, Input::End, &mut out);
+    out.transitions.iter().map(say).collect()
+}
+
+#[test]
+fn a_rule_that_is_added_is_not_judged_by_windows_that_know_no_sessions() {
+    let rule = |above: &str, views: u32| {
+        format!(
+            "  - alert: People\n    by: []\n    threshold: {{of: session_error_rate, above: {above}, over: 1h, min_views: {views}}}\n"
+        )
+    };
+    assert_eq!(added(&rule("5%", 1000)), [""; 0], "180,000 views, of which nobody knows the sessions");
+    assert_eq!(added(&rule("5%", 10)).len(), 1, "what came since is judged");
+}
