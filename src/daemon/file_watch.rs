@@ -24,15 +24,18 @@ const QUIET: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Name, last change and length of each file of the configuration.
-type Seen = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
+pub type Seen = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 
-/// Reloads when a file of the configuration changes.
-pub async fn watch_files(shared: Arc<Shared>) {
+/// Reloads when a file of the configuration changes, or is not as it was `seen` when the daemon began to start.
+pub async fn watch_files(shared: Arc<Shared>, mut seen: Seen) {
     let (changed, mut changes) = tokio::sync::mpsc::channel(1);
-    let mut seen = see(&shared).await;
     let mut _watcher = watcher(&shared, changed.clone());
+    // The first look is at once: nobody told of what changed before.
+    let mut wait = Duration::ZERO;
     loop {
-        match tokio::time::timeout(LOOK_EVERY, changes.recv()).await {
+        let change = tokio::time::timeout(wait, changes.recv()).await;
+        wait = LOOK_EVERY;
+        match change {
             Ok(None) => return,
             Ok(Some(())) => {}
             Err(_silent) => {
@@ -89,14 +92,15 @@ fn folders(shared: &Shared) -> Vec<PathBuf> {
 
 async fn see(shared: &Arc<Shared>) -> Seen {
     let shared = Arc::clone(shared);
-    tokio::task::spawn_blocking(move || look(&shared)).await.unwrap_or_default()
+    let look_now = move || look(&shared.origin, &shared.live().settings.config.rule_files);
+    tokio::task::spawn_blocking(look_now).await.unwrap_or_default()
 }
 
-fn look(shared: &Shared) -> Seen {
-    let Origin::Files(path) = &shared.origin else { return Seen::new() };
-    let live = shared.live();
+/// The files as they are now.
+pub fn look(origin: &Origin, rule_files: &[String]) -> Seen {
+    let Origin::Files(path) = origin else { return Seen::new() };
     let mut files: Vec<PathBuf> = path.iter().cloned().collect();
-    files.extend(live.settings.config.rule_files.iter().flat_map(|glob| DiskFiles.glob(glob).unwrap_or_default()));
+    files.extend(rule_files.iter().flat_map(|glob| DiskFiles.glob(glob).unwrap_or_default()));
     // A link that leads to another file now shows that file's time and length.
     let seen = |file: &PathBuf| std::fs::metadata(file).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
     files.into_iter().map(|file| (file.clone(), seen(&file))).collect()

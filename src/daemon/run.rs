@@ -118,6 +118,8 @@ impl Daemon {
     /// Starts everything; returns when replay has ended and events are taken.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { origin, mut settings, found, history } = options;
+        // Before all that takes time: what changes from here on is read again.
+        let seen = file_watch::look(&origin, &settings.config.rule_files);
         let path = settings.config.data_dir.clone();
         let data_dir = DataDir::create(&path).map_err(|e| StartError::DataDir(path.clone(), e))?;
         let lock = DirLock::take(data_dir.path())?;
@@ -172,7 +174,7 @@ impl Daemon {
             crate::web::serve(listener, site, stop).await;
         });
         shared.taking.store(true, Ordering::Release);
-        tokio::spawn(file_watch::watch_files(Arc::clone(&shared)));
+        tokio::spawn(file_watch::watch_files(Arc::clone(&shared), seen));
         tokio::spawn(rotate_salts(Arc::clone(&shared)));
         tokio::spawn(signs::heartbeat(Arc::clone(&shared)));
         tokio::spawn(signs::gauges(Arc::clone(&shared)));
