@@ -16,6 +16,10 @@ use super::packed::{pack, unpack};
 const BUSY_SECS: i64 = 10;
 /// … and is packed when nothing came for so long. Any other is packed at the end of its second.
 const REST_SECS: i64 = 60;
+/// A group of so many packed bytes is worth the work only …
+const LARGE_BYTES: usize = 1024;
+/// … when nothing came for so long.
+const LARGE_REST_SECS: i64 = 900;
 /// A group that cannot be packed is looked at again after so long.
 const AGAIN_SECS: i64 = 60;
 
@@ -172,8 +176,13 @@ impl Groups {
         if let Slot::Packed(packed) = &mut self.slots[index] {
             let group = packed.opened.take().unwrap_or_else(|| group_of(&packed.bytes, &mut self.room));
             let busy = self.now - packed.head.seen < BUSY_SECS;
+            let patience = match packed.bytes.len() {
+                LARGE_BYTES.. => LARGE_REST_SECS,
+                _ if busy => REST_SECS,
+                _ => 0,
+            };
             self.slots[index] = Slot::Awake(group);
-            self.due.entry(self.now + 1).or_default().push((index as u32, if busy { REST_SECS } else { 0 }));
+            self.due.entry(self.now + 1).or_default().push((index as u32, patience));
         }
     }
 
